@@ -1,0 +1,12 @@
+"""Rebuilds the embedded model and its style adapters from public icon sets, stage by stage.
+
+Run the stages in this order; each resumes from its last checkpoint in the work folder (`--work`, default `.work`):
+
+    python -m assets.recipe.data          fetch nine icon sets and draw them          3 minutes
+    python -m assets.recipe.autoencoder   pictures <-> latents                        1 hour
+    python -m assets.recipe.clip          words <-> pictures, contrastive             20 minutes
+    python -m assets.recipe.base          the denoiser, on frozen latents and text    5 hours
+    python -m assets.recipe.adapters      the styles, by lora.training                10 minutes a style
+
+`pip install -r assets/recipe/requirements.txt` first; `npm` must be on the path. Nothing here is needed to run the app.
+"""

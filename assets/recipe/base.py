@@ -1,0 +1,255 @@
+"""Train the denoiser on frozen latents and frozen text: one look (Noto), one picture a concept.
+
+    python -m assets.recipe.base [--minutes 300] [--processes 2] [--export]
+
+v-prediction with zero terminal SNR (Lin et al. 2023, arXiv:2305.08891), a tenth of the captions dropped for
+classifier-free guidance, averaged weights. Each process runs one thread; gradients are averaged over gloo.
+Goes on from `base.pt` in the work folder, or else from the weights in `assets/model`. Samples are painted to
+`base.png` every ten minutes; `--export` writes the averaged weights to `assets/model` and trains nothing.
+"""
+
+import os
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from diffusers import DDPMScheduler, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from PIL import Image
+
+from assets.recipe import autoencoder, clip
+from assets.recipe.captions import caption
+from assets.recipe.common import MODEL, Average, Clock, arguments, load, save
+from assets.recipe.data import GROUPS, over, read
+
+BATCH, PEAK, CAPTIONS, SHIFTS, BACKGROUNDS = 16, 8e-4, 8, 3, 3
+COLOURS = {
+    "red": (214, 48, 49), "orange": (245, 150, 40), "yellow": (250, 219, 90), "green": (76, 175, 80),
+    "blue": (66, 133, 244), "light blue": (173, 216, 240), "purple": (142, 85, 190), "pink": (248, 187, 208),
+    "brown": (121, 85, 72), "grey": (158, 158, 158), "black": (20, 20, 20), "dark blue": (24, 40, 92),
+}  # fmt: skip
+UNET = dict(
+    sample_size=16,
+    in_channels=8,
+    out_channels=8,
+    layers_per_block=1,
+    block_out_channels=(64, 128, 256),
+    down_block_types=("CrossAttnDownBlock2D",) * 3,
+    up_block_types=("CrossAttnUpBlock2D",) * 3,
+    cross_attention_dim=320,
+    attention_head_dim=(2, 4, 8),
+    norm_num_groups=16,
+    use_linear_projection=True,
+    addition_embed_type="text_time",
+    addition_time_embed_dim=32,
+    projection_class_embeddings_input_dim=192 + 6 * 32,
+)
+# What SDXL calls original size, crop corner and target size: always the whole picture here.
+TIME_IDS = (128, 128, 0, 0, 128, 128)
+NOISE = dict(
+    num_train_timesteps=1000,
+    beta_start=0.00085,
+    beta_end=0.012,
+    beta_schedule="scaled_linear",
+    prediction_type="v_prediction",
+    rescale_betas_zero_snr=True,
+    timestep_spacing="trailing",
+)
+SAMPLES = (
+    "a red apple", "penguin", "rocket", "a dog", "pizza", "house", "guitar", "sunflower", "a cat", "green apple",
+    "blue book", "smiling face with sunglasses", "elephant", "fire engine", "a banana", "castle", "butterfly",
+    "umbrella", "sun behind cloud", "octopus", "soccer ball", "birthday cake", "airplane", "a red apple on a blue background",
+)  # fmt: skip
+
+
+@torch.no_grad()
+def encode_texts(work, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Captions -> hidden states N x 77 x 320 and pooled N x 192, both float16, as the SDXL pipeline computes them."""
+    words, first, second = clip.trained(work)
+    hidden, pooled = [], []
+    for start in range(0, len(texts), 256):
+        batch = texts[start : start + 256]
+        ids = words(batch, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+        a, b = first(ids, output_hidden_states=True), second(ids, output_hidden_states=True)
+        hidden.append(torch.cat([a.hidden_states[-2], b.hidden_states[-2]], -1).half())
+        pooled.append(b.text_embeds.half())
+    return torch.cat(hidden), torch.cat(pooled)
+
+
+@torch.no_grad()
+def encode_pictures(work, pictures: np.ndarray) -> torch.Tensor:
+    """Pictures N x 128 x 128 x 3 (uint8) -> latents N x 8 x 16 x 16, unscaled."""
+    vae = autoencoder.trained(work)
+    batches = torch.from_numpy(pictures).permute(0, 3, 1, 2).split(64)
+    return torch.cat([vae.encoder(b / 127.5 - 1) for b in batches])
+
+
+def corpus(work) -> dict:
+    """Latents and embeddings of every concept, computed once into `corpus.pt`.
+
+    `latents` C x V x 8 x 16 x 16 with V = the icon on white, SHIFTS moved copies, BACKGROUNDS coloured grounds;
+    `hidden`, `pooled` C x (CAPTIONS + BACKGROUNDS) x ...: wordings of the name, then one caption for each ground.
+    """
+    if (cached := load(work / "corpus.pt")) is not None:
+        return cached
+    rng, pictures, texts = np.random.default_rng(0), [], []
+    icons = [(icon, image) for icon, image in zip(*read(work)["noto"]) if icon.group in GROUPS]
+    for icon, image in icons:
+        plain = over(image, np.float32(255))
+        pictures += [plain, *(np.roll(plain, rng.integers(-5, 6, 2), (0, 1)) for _ in range(SHIFTS))]
+        texts += [icon.label.lower(), f"a {icon.label.lower()}", *(caption(icon, rng) for _ in range(CAPTIONS - 2))]
+        for colour in rng.choice(list(COLOURS), BACKGROUNDS, replace=False):
+            pictures.append(over(image, np.float32(COLOURS[colour])))
+            texts.append(f"{icon.label.lower()} on a {colour} background")
+    latents = encode_pictures(work, np.stack(pictures).astype(np.uint8))
+    scaling = float(1 / latents.std())
+    hidden, pooled = encode_texts(work, texts)
+    rows = len(icons)
+    state = {
+        "names": [icon.name for icon, _ in icons],
+        "scaling": scaling,
+        "latents": (latents * scaling).half().unflatten(0, (rows, -1)),
+        "hidden": hidden.unflatten(0, (rows, -1)),
+        "pooled": pooled.unflatten(0, (rows, -1)),
+    }
+    save(work / "corpus.pt", state)
+    return state
+
+
+def draw_batch(data: dict, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Latents, hidden states and pooled embeddings of BATCH random pictures; a tenth without their caption."""
+    concept = rng.integers(len(data["latents"]), size=BATCH)
+    kind = rng.choice(3, BATCH, p=(0.7, 0.12, 0.18))
+    ground = rng.integers(BACKGROUNDS, size=BATCH)
+    variant = np.select([kind == 0, kind == 1], [0, 1 + rng.integers(SHIFTS, size=BATCH)], 1 + SHIFTS + ground)
+    text = np.where(kind == 2, CAPTIONS + ground, rng.integers(CAPTIONS, size=BATCH))
+    said = torch.from_numpy(rng.random(BATCH) >= 0.1).float()
+    hidden = data["hidden"][concept, text].float() * said[:, None, None]
+    return data["latents"][concept, variant].float(), hidden, data["pooled"][concept, text].float() * said[:, None]
+
+
+def velocity_loss(unet, alphas: torch.Tensor, latents, hidden, pooled, rng: torch.Generator) -> torch.Tensor:
+    """Mean squared error of the predicted velocity v = sqrt(a) e - sqrt(1 - a) x (Salimans & Ho 2022)."""
+    uniform = torch.rand(len(latents), generator=rng)
+    # Every second time step comes from the noisy end, where the silhouette is decided.
+    uniform[::2] = 1 - uniform[::2].square()
+    step = (uniform * 1000).long().clamp(max=999)
+    alpha = alphas[step].view(-1, 1, 1, 1)
+    noise = torch.randn(latents.shape, generator=rng)
+    noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+    target = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+    added = {"text_embeds": pooled, "time_ids": torch.tensor(TIME_IDS).float().expand(len(latents), -1)}
+    with torch.autocast("cpu", torch.bfloat16):
+        out = unet(noisy, step, hidden, added_cond_kwargs=added).sample
+    return (out.float() - target).square().mean()
+
+
+def average_gradients(parameters: list[torch.nn.Parameter], processes: int) -> None:
+    flat = torch.cat([p.grad.flatten() for p in parameters]).bfloat16()
+    dist.all_reduce(flat)
+    for p, part in zip(parameters, flat.split([p.numel() for p in parameters])):
+        p.grad.copy_(part.view_as(p) / processes)
+
+
+def worker(rank: int, args) -> None:
+    torch.set_num_threads(args.threads)
+    dist.init_process_group("gloo", f"file://{args.rendezvous}", rank=rank, world_size=args.processes)
+    state = load(args.work / "base.pt") or {"seconds": 0.0, "samples": 0}
+    torch.manual_seed(args.seed)
+    unet = denoiser(state.get("average"))
+    if "model" in state:
+        unet.load_state_dict(state["model"])
+    parameters = list(unet.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=PEAK, weight_decay=0.01, betas=(0.9, 0.99))
+    if "optimizer" in state:
+        optimizer.load_state_dict(state["optimizer"])
+    average = Average(unet, 0.9985)
+    if "average" in state:
+        average.shadow, average.steps = state["average"], 10_000
+    data, alphas = corpus(args.work), DDPMScheduler(**NOISE).alphas_cumprod
+    draws = np.random.default_rng([args.seed, rank, state["samples"]])
+    rng = torch.Generator().manual_seed(int(draws.integers(2**31)))
+    clock, samples = Clock(args.minutes, state["seconds"], args.budget), state["samples"]
+    running, saved, painted = 1.0, 0.0, clock.run
+    while not stop_together(clock):
+        for group in optimizer.param_groups:
+            group["lr"] = clock.cosine(PEAK, floor=0.05)
+        loss = velocity_loss(unet, alphas, *draw_batch(data, draws), rng)
+        optimizer.zero_grad()
+        loss.backward()
+        average_gradients(parameters, args.processes)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        average.update(unet)
+        samples, running = samples + BATCH * args.processes, 0.99 * running + 0.01 * loss.item()
+        if rank == 0 and samples // BATCH % (100 * args.processes) == 0:
+            print(f"{samples} samples {clock.total / 60:.1f} min loss {running:.4f}", flush=True)
+        if rank == 0 and (clock.run - saved > 180 or clock.over):
+            saved = clock.run
+            now = {"model": unet.state_dict(), "average": average.shadow, "optimizer": optimizer.state_dict()}
+            save(args.work / "base.pt", now | {"samples": samples, "seconds": clock.total})
+        if rank == 0 and clock.run - painted > 600:
+            painted = clock.run
+            paint(args.work, average.shadow)
+
+
+def stop_together(clock: Clock) -> bool:
+    """The processes' clocks differ by microseconds: they leave the loop in the same step."""
+    over_now = torch.tensor(float(clock.over))
+    dist.all_reduce(over_now)
+    return bool(over_now)
+
+
+def denoiser(weights: dict | None = None) -> UNet2DConditionModel:
+    """The UNet with `weights`, or with the shipped ones, or fresh."""
+    if weights is None and (MODEL / "unet").exists():
+        return UNet2DConditionModel.from_pretrained(MODEL / "unet", torch_dtype=torch.float32)
+    unet = UNet2DConditionModel(**UNET)
+    if weights is not None:
+        unet.load_state_dict(weights)
+    return unet
+
+
+def assemble(work, weights: dict) -> StableDiffusionXLPipeline:
+    """All stages as one diffusers pipeline in float32."""
+    words, first, second = clip.trained(work)
+    vae = autoencoder.trained(work)
+    vae.register_to_config(scaling_factor=corpus(work)["scaling"])
+    scheduler = EulerDiscreteScheduler(**NOISE)
+    return StableDiffusionXLPipeline(vae, first, second, words, words, denoiser(weights).eval(), scheduler)
+
+
+def paint(work, weights: dict) -> None:
+    """Paint SAMPLES into `base.png`, six a row."""
+    pipe = assemble(work, weights)
+    pipe.set_progress_bar_config(disable=True)
+    rng = [torch.Generator().manual_seed(0) for _ in SAMPLES]
+    out = pipe(
+        list(SAMPLES), num_inference_steps=20, guidance_scale=3.0, guidance_rescale=0.7, generator=rng, output_type="np"
+    )
+    grid = (out.images * 255).round().astype(np.uint8).reshape(4, 6, 128, 128, 3).swapaxes(1, 2).reshape(512, 768, 3)
+    Image.fromarray(grid).save(work / "base.png")
+
+
+def export(work) -> None:
+    """Write the averaged weights as float16 safetensors to `assets/model`."""
+    pipe = assemble(work, load(work / "base.pt")["average"])
+    pipe.unet.register_to_config(_name_or_path=None)
+    pipe.to(dtype=torch.float16).save_pretrained(MODEL)
+    print(sum(f.stat().st_size for f in MODEL.rglob("*.safetensors")) / 1e6, "MB of weights")
+
+
+def main() -> None:
+    parser = arguments(__doc__, minutes=300)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--budget", type=float, help="minutes over which the learning rate falls, all runs together")
+    parser.add_argument("--export", action="store_true", help="write the averaged weights to assets/model and stop")
+    args = parser.parse_args()
+    if args.export:
+        return export(args.work)
+    corpus(args.work)
+    args.rendezvous = (args.work / f"rendezvous-{os.getpid()}").resolve()
+    torch.multiprocessing.spawn(worker, (args,), args.processes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Every error that a user may see, in one tree. The message is the whole of it: one sentence, no path, no traceback.
+
+    AtelierError
+    ├── InvalidRequest      a value of a request is not allowed
+    ├── AdapterError        an adapter cannot be used
+    │   ├── UnknownAdapter      no adapter of that id
+    │   ├── UnreadableAdapter   the file is not a readable adapter
+    │   └── UnfitAdapter        the adapter does not belong on this model
+    ├── ModelError          the base model cannot be loaded
+    ├── PaintingFailed      the run itself came to no picture: memory, or numbers out of range
+    └── Busy                too many are waiting
+
+Errors of other libraries are translated where they enter; what is not in this tree is a bug and shown as such.
+"""
+
+
+class AtelierError(Exception):
+    """Base of all errors whose message is meant for the user."""
+
+
+class InvalidRequest(AtelierError):
+    """A value of a request is not allowed. Names the field, the value, what is allowed and the mend."""
+
+    def __init__(self, field: str, value: object, allowed: str):
+        super().__init__(f"{field} is {shown(value)}, but must be {allowed}.")
+        self.field = field
+
+
+class AdapterError(AtelierError):
+    """An adapter cannot be used."""
+
+
+class UnknownAdapter(AdapterError):
+    """No adapter of that id is known here."""
+
+
+class UnreadableAdapter(AdapterError):
+    """The file is not a readable adapter."""
+
+
+class UnfitAdapter(AdapterError):
+    """The adapter was made for another model."""
+
+
+class ModelError(AtelierError):
+    """The base model cannot be loaded."""
+
+
+class PaintingFailed(AtelierError):
+    """The run came to no picture."""
+
+
+class Busy(AtelierError):
+    """Too many requests are waiting; says when to come back."""
+
+
+def shown(value: object, most: int = 40) -> str:
+    """A value as it may stand in a message: short, on one line, nothing unprintable."""
+    text = "empty" if value is None or value == "" else repr(value)
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,67 @@
+"""Which adapters there are: the built-in ones and those of a folder."""
+
+import logging
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from lora.adapter import Adapter
+from lora.errors import AdapterError, UnknownAdapter, UnreadableAdapter, shown
+from lora.formats import KEY, read_metadata, sha256
+
+PREVIEWS = (".webp", ".png", ".jpg")
+log = logging.getLogger(__name__)
+
+
+class Library:
+    """All adapters by id. The id is the file's name without its ending."""
+
+    def __init__(self, folders: Sequence[tuple[Path, str]]):
+        """`folders` are (folder, source) pairs; of two adapters with one id the first counts.
+
+        A file that is no adapter is left out and logged: one bad file must not keep the rest from being used.
+        """
+        self._adapters: dict[str, Adapter] = {}
+        for folder, source in folders:
+            for path in sorted(folder.glob("*.safetensors")):
+                try:
+                    adapter = describe(path, source)
+                except AdapterError as error:
+                    log.warning("left out an adapter: %s", error)
+                else:
+                    self._adapters.setdefault(adapter.id, adapter)
+
+    def all(self) -> tuple[Adapter, ...]:
+        """Every adapter, in the order of the folders and of the names."""
+        return tuple(self._adapters.values())
+
+    def find(self, adapter_id: str) -> Adapter:
+        """The adapter of that id. Raises UnknownAdapter, naming those there are."""
+        if adapter_id in self._adapters:
+            return self._adapters[adapter_id]
+        known = ", ".join(self._adapters) or "none is installed"
+        raise UnknownAdapter(f"There is no adapter {shown(adapter_id)}; known adapters: {known}.")
+
+
+def describe(path: Path, source: str) -> Adapter:
+    """Read an adapter file's header. Raises UnreadableAdapter."""
+    metadata, shapes = read_metadata(path)
+    downs = [shape for key, shape in shapes.items() if (m := KEY.fullmatch(key)) and m["part"] in ("lora_A", "down")]
+    if not downs:
+        raise UnreadableAdapter(f"{path.name} holds no LoRA weights of a known layout.")
+    trigger = metadata.get("modelspec.trigger_phrase", "")
+    return Adapter(
+        id=re.sub(r"[^\w.-]", "_", path.stem),
+        name=metadata.get("modelspec.title") or path.stem,
+        path=path,
+        sha256=sha256(path),
+        rank=max(shape[0] for shape in downs),
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        size=path.stat().st_size,
+        source=source,
+        triggers=tuple(t.strip() for t in trigger.split(",") if t.strip()),
+        licence=metadata.get("modelspec.license", "unknown"),
+        description=metadata.get("modelspec.description", ""),
+        preview=next((p for ending in PREVIEWS if (p := path.with_suffix(ending)).exists()), None),
+    )

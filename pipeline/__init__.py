@@ -1,0 +1,1 @@
+"""One text-to-image request, stage by stage, from the validated request to the encoded picture."""

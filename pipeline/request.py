@@ -1,0 +1,142 @@
+"""The one entrance: a `GenerationRequest` is valid or was never made. No torch, no gradio."""
+
+import math
+import random
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lora.adapter import Adapter, AdapterMix, AdapterUse
+from lora.errors import InvalidRequest
+
+SEEDS = 2**32
+MAX_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_ADAPTERS, MAX_WEIGHT, MAX_CHARACTERS = 150, 30.0, 4, 10, 2.0, 10_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a profile can paint, and what it paints where nothing is said. Sizes in pixels."""
+
+    schedulers: tuple[str, ...]
+    scheduler: str
+    width: int = 1024
+    height: int = 1024
+    size_min: int = 256
+    size_max: int = 1536
+    size_step: int = 8
+    steps: int = 30
+    guidance_scale: float = 5.0
+    guidance_rescale: float = 0.0
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One validated request. Make it with `create`.
+
+    `seed` is that of the first image, 0..2^32-1; image i has seed + i. `guidance_scale` 0..30, at or below 1 the
+    negative prompt has no effect (Ho & Salimans 2022). Pickles, since it crosses into GPU workers.
+    """
+
+    prompt: str
+    negative_prompt: str
+    adapters: AdapterMix
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    guidance_rescale: float
+    scheduler: str
+    seed: int
+    num_images: int
+
+    @classmethod
+    def create(
+        cls, values: Mapping[str, object], limits: Limits, find_adapter: Callable[[str], Adapter]
+    ) -> "GenerationRequest":
+        """Check raw values as they come from a widget or a caller; those that are absent take the profile's default.
+
+        `seed` -1 draws one. Raises InvalidRequest, or what `find_adapter` raises for an id that it does not know.
+        """
+        given = dict(values)
+        size = (limits.size_min, limits.size_max)
+        seed = whole("seed", given.get("seed", -1), -1, SEEDS - 1, note=" (-1 draws one)")
+        return cls(
+            prompt=text("prompt", given.get("prompt"), empty=False),
+            negative_prompt=text("negative_prompt", given.get("negative_prompt", "")),
+            adapters=adapter_mix(given.get("adapters", []), find_adapter),
+            width=whole("width", given.get("width", limits.width), *size, step=limits.size_step),
+            height=whole("height", given.get("height", limits.height), *size, step=limits.size_step),
+            steps=whole("steps", given.get("steps", limits.steps), 1, MAX_STEPS),
+            guidance_scale=real("guidance_scale", given.get("guidance_scale", limits.guidance_scale), 0, MAX_GUIDANCE),
+            guidance_rescale=limits.guidance_rescale,
+            scheduler=one_of("scheduler", given.get("scheduler", limits.scheduler), limits.schedulers),
+            seed=random.SystemRandom().randrange(SEEDS) if seed == -1 else seed,
+            num_images=whole("num_images", given.get("num_images", 1), 1, MAX_IMAGES),
+        )
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each image: each paints the same picture as a request for it alone."""
+        return tuple((self.seed + i) % SEEDS for i in range(self.num_images))
+
+
+def text(field: str, value: object, empty: bool = True) -> str:
+    """A prompt without control characters and lone surrogates, at most MAX_CHARACTERS long."""
+    if not isinstance(value, str):
+        raise InvalidRequest(field, value, "text")
+    if len(value) > MAX_CHARACTERS:
+        raise InvalidRequest(field, f"{len(value)} characters long", f"text of at most {MAX_CHARACTERS} characters")
+    # C*: control, lone surrogates, unassigned, and invisible marks such as those that reverse the writing direction.
+    kept = (" " if c.isspace() else c for c in value)
+    clean = "".join(c for c in kept if not unicodedata.category(c).startswith("C")).strip()
+    if not (clean or empty):
+        raise InvalidRequest(field, None, 'a few words, such as "a red apple"')
+    return clean
+
+
+def real(field: str, value: object, low: float, high: float) -> float:
+    allowed = f"a number from {low:g} to {high:g}"
+    # bool is an int in Python, but True is nobody's guidance scale.
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidRequest(field, value, allowed)
+    # Compared before float(), which a huge int overflows; NaN fails both comparisons.
+    if not (low <= value <= high) or not math.isfinite(value):
+        raise InvalidRequest(field, value, allowed)
+    return float(value)
+
+
+def whole(field: str, value: object, low: int, high: int, step: int = 1, note: str = "") -> int:
+    allowed = (
+        f"a whole number from {low} to {high}{note}" if step == 1 else f"a multiple of {step} from {low} to {high}"
+    )
+    try:
+        real(field, value, low, high)
+    except InvalidRequest:
+        raise InvalidRequest(field, value, allowed) from None
+    if value != int(value) or int(value) % step:
+        raise InvalidRequest(field, value, allowed)
+    return int(value)
+
+
+def one_of(field: str, value: object, choices: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidRequest(field, value, "one of " + ", ".join(choices))
+    return value
+
+
+def adapter_mix(value: object, find_adapter: Callable[[str], Adapter]) -> AdapterMix:
+    """`[{"id": "ink", "weight": 0.8}, ...]` -> the adapters by that id."""
+    if not isinstance(value, (list, tuple)):
+        raise InvalidRequest("adapters", value, 'a list like [{"id": "ink", "weight": 0.8}]')
+    if len(value) > MAX_ADAPTERS:
+        raise InvalidRequest("adapters", f"{len(value)} long", f"a list of at most {MAX_ADAPTERS}")
+    mix = []
+    for i, item in enumerate(value):
+        field = f"adapters[{i}]"
+        if not isinstance(item, Mapping) or not isinstance(item.get("id"), str):
+            raise InvalidRequest(field, item, 'an object like {"id": "ink", "weight": 0.8}')
+        if unknown := sorted(map(str, set(item) - {"id", "weight"})):
+            raise InvalidRequest(f"{field} key", unknown[0], "id or weight")
+        weight = real(f"{field}.weight", item.get("weight", 1.0), -MAX_WEIGHT, MAX_WEIGHT)
+        mix.append(AdapterUse(find_adapter(item["id"]), weight))
+    return tuple(mix)

@@ -1,0 +1,129 @@
+"""GenerationRequest is valid or was never made (matrix P1, P4, Q1, Q2)."""
+
+import math
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora.errors import AtelierError, InvalidRequest, UnknownAdapter
+from pipeline.request import MAX_CHARACTERS, GenerationRequest, Limits
+
+LIMITS = Limits(schedulers=("Euler", "DDIM"), scheduler="Euler", width=128, height=128, size_min=64, size_max=256)
+FIELDS = [
+    "prompt",
+    "negative_prompt",
+    "adapters",
+    "width",
+    "height",
+    "steps",
+    "guidance_scale",
+    "scheduler",
+    "seed",
+    "num_images",
+]
+
+
+def unknown(adapter_id):
+    raise UnknownAdapter(f"There is no adapter {adapter_id!r}.")
+
+
+def create(**values):
+    return GenerationRequest.create({"prompt": "a red apple", **values}, LIMITS, unknown)
+
+
+def test_only_a_prompt_is_needed():
+    request = create()
+    assert (request.width, request.height, request.steps, request.scheduler) == (128, 128, 30, "Euler")
+    assert 0 <= request.seed < 2**32
+    assert create().seed != create().seed
+
+
+def test_each_image_has_its_own_seed():
+    assert create(seed=2**32 - 1, num_images=3).seeds == (2**32 - 1, 0, 1)
+
+
+def test_it_pickles_and_whole_floats_are_whole_numbers():
+    request = create(width=64.0, seed=7)
+    assert request.width == 64
+    assert pickle.loads(pickle.dumps(request)) == request
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize(
+    "value", [None, True, math.nan, math.inf, -math.inf, {}, {"a": 1}, object(), b"x", 1e30, 2**64, [[]]]
+)
+def test_q1_wrong_types_are_refused_by_field(field, value):
+    with pytest.raises(InvalidRequest) as caught:
+        create(**{field: value})
+    assert field in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("width", 33, "multiple of 8 from 64 to 256"),
+        ("width", 0, "multiple of 8 from 64 to 256"),
+        ("height", -8, "multiple of 8 from 64 to 256"),
+        ("height", 1e6, "multiple of 8 from 64 to 256"),
+        ("steps", -1, "from 1 to 150"),
+        ("steps", 0, "from 1 to 150"),
+        ("steps", 1001, "from 1 to 150"),
+        ("steps", 2.5, "from 1 to 150"),
+        ("seed", 2**64, "from -1 to 4294967295"),
+        ("seed", -2, "from -1 to 4294967295"),
+        ("guidance_scale", math.nan, "from 0 to 30"),
+        ("guidance_scale", "5", "from 0 to 30"),
+        ("scheduler", "Newton", "one of Euler, DDIM"),
+        ("num_images", 5, "from 1 to 4"),
+        ("prompt", "", "a few words"),
+        ("prompt", " \n\x00", "a few words"),
+        ("prompt", "x" * (MAX_CHARACTERS + 1), "at most 10000 characters"),
+        ("adapters", [{"id": "ink", "weight": 1}] * 11, "at most 10"),
+        ("adapters", ["ink"], 'an object like {"id": "ink", "weight": 0.8}'),
+        ("adapters", [{"id": 3}], 'an object like {"id": "ink", "weight": 0.8}'),
+    ],
+)
+def test_q2_message_names_field_and_range(field, value, allowed):
+    with pytest.raises(InvalidRequest) as caught:
+        create(**{field: value})
+    assert field in str(caught.value)
+    assert allowed in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("weight", [3, -2.5, math.nan, "1", None, True])
+def test_adapter_weights_are_checked(weight):
+    with pytest.raises(InvalidRequest, match=r"adapters\[0\].weight"):
+        GenerationRequest.create(
+            {"prompt": "x", "adapters": [{"id": "a", "weight": weight}]}, LIMITS, lambda name: name
+        )
+
+
+def test_an_unknown_adapter_key_is_not_silently_ignored():
+    with pytest.raises(InvalidRequest, match="strength"):
+        create(adapters=[{"id": "ink", "strength": 1}])
+
+
+def test_an_unknown_adapter_is_named():
+    with pytest.raises(UnknownAdapter, match="ink"):
+        create(adapters=[{"id": "ink"}])
+
+
+def test_p1_a_megabyte_is_refused_with_a_short_message():
+    with pytest.raises(InvalidRequest) as caught:
+        create(prompt="(" * 2**20)
+    assert len(str(caught.value)) < 200
+
+
+@given(st.text(alphabet=st.characters(), max_size=200))
+def test_p4_any_text_is_cleaned_or_refused(text):
+    try:
+        prompt = create(prompt=text).prompt
+    except AtelierError:
+        return
+    assert prompt.isprintable()
+    prompt.encode()
+    assert not set(prompt) & set("\x00\x1b\u202e\u2066\n")
