@@ -49,6 +49,7 @@ class Composer:
 
     def __init__(self, components: Mapping[str, nn.Module]):
         self._layers: dict[Place, nn.Module] = {}
+        self._unet_config = components["unet"].config
         for component, module in components.items():
             for path, layer in module.named_modules():
                 if isinstance(layer, (nn.Linear, nn.Conv2d)):
@@ -127,7 +128,7 @@ class Composer:
 
     def _deltas(self, adapter: Adapter) -> Deltas:
         if adapter.sha256 not in self._cache:
-            found = read_deltas(adapter.path)
+            found = read_deltas(adapter.path, self._unet_config)
             self._cache[adapter.sha256] = {(c, layer.removeprefix("text_model.")): d for (c, layer), d in found.items()}
         self._cache.move_to_end(adapter.sha256)
         while len(self._cache) > 1 and sum(map(_bytes, self._cache.values())) > CACHE_BYTES:

@@ -1,7 +1,8 @@
 """safetensors file -> deltas by layer. Refuses what is not a plain LoRA file; never unpickles.
 
 Understood: the diffusers and PEFT key layouts (`unet.LAYER.lora_A.weight` / `lora_B.weight`, or the older
-`lora.down` / `lora.up`), with the alpha of each layer from an `.alpha` tensor or from PEFT's metadata.
+`lora.down` / `lora.up`), with the alpha of each layer from an `.alpha` tensor or from PEFT's metadata; and kohya's
+(`lora_unet_`, `lora_te1_`, ...), whose names diffusers translates.
 """
 
 import json
@@ -11,12 +12,13 @@ from hashlib import file_digest
 from pathlib import Path
 
 import torch
+from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
 from safetensors import SafetensorError, safe_open
 
 from lora.errors import UnreadableAdapter, shown
 
 MAX_BYTES, MAX_RANK, MAX_ALPHA, MAX_TENSORS = 2**31, 1024, 1e5, 20_000
-COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+KOHYA = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_")
 KEY = re.compile(
     r"(?P<component>unet|text_encoder_2|text_encoder)\.(?P<layer>[\w.]+?)\.(?:lora\.|lora_linear_layer\.)?"
     r"(?P<part>lora_A|lora_B|down|up|alpha)(?:\.default)?(?:\.weight)?"
@@ -59,14 +61,17 @@ def read_metadata(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]
         return file.metadata() or {}, {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
 
 
-def read_deltas(path: Path) -> Deltas:
+def read_deltas(path: Path, unet_config: dict | None = None) -> Deltas:
     """All deltas of an adapter file, tensors in the precision that they are stored in.
 
+    `unet_config` is the config of the UNet it goes on: kohya's files for SDXL count its blocks in another way.
     Raises UnreadableAdapter for anything that is not a complete, finite LoRA of bounded rank.
     """
     with _opened(path) as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         alphas = _metadata_alphas(file.metadata() or {})
+    if any(key.startswith(KOHYA) for key in tensors):
+        tensors = _from_kohya(path.name, tensors, unet_config)
     layers: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         match = KEY.fullmatch(key)
@@ -79,6 +84,25 @@ def read_deltas(path: Path) -> Deltas:
         part = {"down": "lora_A", "up": "lora_B"}.get(match["part"], match["part"])
         layers.setdefault((match["component"], match["layer"]), {})[part] = tensor
     return {place: _delta(path.name, place, parts, alphas) for place, parts in layers.items()}
+
+
+def _from_kohya(name: str, tensors: dict[str, torch.Tensor], unet_config: dict | None) -> dict[str, torch.Tensor]:
+    """kohya's names -> diffusers' names, by diffusers; what it would drop or not understand is refused here."""
+    if any("dora_scale" in key for key in tensors):
+        raise UnreadableAdapter(f"{name} is a DoRA in kohya's layout, which is not supported yet.")
+    try:
+        found, alphas = StableDiffusionXLLoraLoaderMixin.lora_state_dict(dict(tensors), unet_config=unet_config)
+    except (ValueError, KeyError, IndexError, AttributeError) as error:
+        raise UnreadableAdapter(f"{name} is in kohya's layout, but not a plain LoRA of SDXL or SD 1.5.") from error
+    # diffusers names attention layers after its former processors, and an alpha after the tensor that it scales.
+    named = found | {key: torch.tensor(float(alpha)) for key, alpha in (alphas or {}).items()}
+    return {_plain(key): tensor for key, tensor in named.items()}
+
+
+def _plain(key: str) -> str:
+    key = re.sub(r"\.processor\.(to_[qkv])_lora\.", r".\1.", key).replace(".processor.to_out_lora.", ".to_out.0.")
+    key = re.sub(r"\.self_attn\.to_([qkv]|out)_lora\.", r".self_attn.\1_proj.", key)
+    return re.sub(r"(\.lora|\.lora_linear_layer)?\.down\.weight\.alpha$", ".alpha", key)
 
 
 def _delta(name: str, place: tuple[str, str], parts: dict[str, torch.Tensor], alphas) -> LoraDelta:

@@ -4,11 +4,15 @@ import logging
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
 
 from lora.adapter import Adapter
 from lora.errors import AdapterError, UnknownAdapter, UnreadableAdapter, shown
-from lora.formats import KEY, read_metadata, sha256
+from lora.formats import KEY, KOHYA, read_metadata, sha256
 
 PREVIEWS = (".webp", ".png", ".jpg")
 log = logging.getLogger(__name__)
@@ -32,6 +36,21 @@ class Library:
                 else:
                     self._adapters.setdefault(adapter.id, adapter)
 
+    def add_from_hub(self, adapter_id: str, repo: str, file: str, revision: str = "main") -> None:
+        """Download one file (once; the Hub's cache keeps it) and add it, its source naming the commit it came from.
+
+        Where the Hub or the file is out of reach it is left out and logged.
+        """
+        try:
+            path = Path(hf_hub_download(repo, file, revision=revision))
+            # The cache keeps a file under snapshots/COMMIT/.
+            commit = path.relative_to(path.parents[len(Path(file).parts)]).parts[0]
+            found = describe(path, f"{repo}@{commit[:12]}")
+        except (OSError, HfHubHTTPError, AdapterError) as error:
+            log.warning("left out the adapter %s of %s: %s", adapter_id, repo, type(error).__name__)
+        else:
+            self._adapters.setdefault(adapter_id, replace(found, id=adapter_id, name=adapter_id))
+
     def all(self) -> tuple[Adapter, ...]:
         """Every adapter, in the order of the folders and of the names."""
         return tuple(self._adapters.values())
@@ -44,11 +63,18 @@ class Library:
         raise UnknownAdapter(f"There is no adapter {shown(adapter_id)}; known adapters: {known}.")
 
 
+def _is_down(key: str) -> bool:
+    if key.startswith(KOHYA):
+        return key.endswith(".lora_down.weight")
+    match = KEY.fullmatch(key)
+    return bool(match) and match["part"] in ("lora_A", "down")
+
+
 def describe(path: Path, source: str) -> Adapter:
     """Read an adapter file's header. Raises UnreadableAdapter."""
     metadata, shapes = read_metadata(path)
-    downs = [shape for key, shape in shapes.items() if (m := KEY.fullmatch(key)) and m["part"] in ("lora_A", "down")]
-    if not downs:
+    ranks = [shape[0] for key, shape in shapes.items() if shape and _is_down(key)]
+    if not ranks:
         raise UnreadableAdapter(f"{path.name} holds no LoRA weights of a known layout.")
     trigger = metadata.get("modelspec.trigger_phrase", "")
     return Adapter(
@@ -56,7 +82,7 @@ def describe(path: Path, source: str) -> Adapter:
         name=metadata.get("modelspec.title") or path.stem,
         path=path,
         sha256=sha256(path),
-        rank=max(shape[0] for shape in downs),
+        rank=max(ranks),
         parameters=sum(math.prod(shape) for shape in shapes.values()),
         size=path.stat().st_size,
         source=source,

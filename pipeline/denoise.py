@@ -62,7 +62,7 @@ def denoise(
 
 
 def rescaled(prediction: torch.Tensor, toward: torch.Tensor, amount: float) -> torch.Tensor:
-    """Bring a guided prediction back to the spread of the unguided one by `amount` 0..1 (Lin et al. 2023, eq. 15-16)."""
+    """Bring a guided prediction back to the spread of the unguided one by `amount` 0..1 (Lin et al. 2023, 15-16)."""
     axes = list(range(1, prediction.ndim))
     matched = prediction * (toward.std(dim=axes, keepdim=True) / prediction.std(dim=axes, keepdim=True))
     return amount * matched + (1 - amount) * prediction

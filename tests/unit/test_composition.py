@@ -92,6 +92,48 @@ def test_alpha_of_the_metadata_scales(model, tmp_path):
     assert {d.scale for (c, p), d in deltas.items() if c == "unet" and p != place} == {2.0}
 
 
+def test_a_kohya_file_is_the_same_adapter(model, tmp_path):
+    """kohya writes underscores for dots, `lora_down` for A, and an alpha tensor a layer."""
+    _, components, library = model
+    encoders = {"unet": "lora_unet", "text_encoder_2": "lora_te2"}
+    encoders["text_encoder"] = "lora_te1" if components.family == "sdxl" else "lora_te"
+    tensors = {}
+    for key, tensor in load_file(library.find("ink").path).items():
+        component, _, rest = key.partition(".")
+        layer, _, part = rest.removesuffix(".weight").rpartition(".")
+        if component != "unet" and not layer.startswith("text_model."):
+            layer = f"text_model.{layer}"
+        name = f"{encoders[component]}_{layer.replace('.', '_')}"
+        tensors[f"{name}.lora_{'down' if part == 'lora_A' else 'up'}.weight"] = tensor
+        tensors[f"{name}.alpha"] = torch.tensor(2.0)
+    save_file(tensors, tmp_path / "kohya.safetensors")
+    kohya = describe(tmp_path / "kohya.safetensors", "folder")
+    assert kohya.rank == 4
+    composer = Composer(components.adaptable())
+    composer.apply((AdapterUse(library.find("ink"), 0.5),))
+    expected = snapshot(components)
+    (applied,) = composer.apply((AdapterUse(kohya, 1.0),))
+    assert applied.unmatched == () and applied.matched == len(tensors) // 3
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(snapshot(components), expected))
+    composer.restore()
+
+
+def test_a11_a_hub_that_is_out_of_reach_leaves_the_adapter_out(caplog):
+    library = Library([])
+    library.add_from_hub("dalle", "someone/something", "file.safetensors")
+    assert library.all() == () and "dalle" in caplog.text
+
+
+def test_a_hub_adapter_names_its_commit(model, tmp_path, monkeypatch):
+    _, components, _ = model
+    snapshot_folder = tmp_path / "snapshots" / "0123456789abcdef"
+    path = save_adapter(components, snapshot_folder / "x.safetensors", 3)
+    monkeypatch.setattr("lora.library.hf_hub_download", lambda repo, file, revision: str(path))
+    library = Library([])
+    library.add_from_hub("dalle", "someone/something", "x.safetensors")
+    assert library.find("dalle").source == "someone/something@0123456789ab"
+
+
 def test_unchanged_mix_merges_nothing_and_order_does_not_matter(model, monkeypatch):
     _, components, library = model
     composer, ink, gloss = Composer(components.adaptable()), library.find("ink"), library.find("gloss")
