@@ -147,10 +147,10 @@ def _custom(base: str) -> ModelProfile:
     return ModelProfile("custom", base, FAMILIES[pipeline], limits, examples=SDXL_PROFILE.examples)
 
 
-def load(profile: ModelProfile) -> Components:
-    """Read the profile's weights: float16 on CUDA, float32 on the CPU. Raises ModelError."""
+def load(profile: ModelProfile, dtype: torch.dtype | None = None) -> Components:
+    """Read the profile's weights, by default as float16 on CUDA and float32 on the CPU. Raises ModelError."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
     diffusers_logging.disable_progress_bar()
     try:
         parts = (

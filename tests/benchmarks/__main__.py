@@ -1,0 +1,105 @@
+"""Measure the ratios of the plan and print them as a table; a plot goes to `--plot`.
+
+    python -m tests.benchmarks [--pairs 15] [--only 6 7] [--plot ratios.svg]
+
+One thread, variants interleaved, medians of pairs, equal output asserted. Nothing here fails for being slow.
+"""
+
+import argparse
+import io
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionXLPipeline
+
+from pipeline.engine import Engine
+from pipeline.models import EMBEDDED, load_profile
+from pipeline.request import GenerationRequest
+from tests.benchmarks.ratios import HEADER, Ratio, paired
+from tests.benchmarks.startup import startup
+
+PROMPT, SEED = "a red apple", 7
+
+
+def last_image(engine: Engine, request: GenerationRequest, previews: bool) -> bytes:
+    *_, generation = engine.generate(request, previews)
+    return generation.images[0]
+
+
+def bare(pipe: StableDiffusionXLPipeline, request: GenerationRequest) -> bytes:
+    """The same request by diffusers' own pipeline, encoded as PNG too."""
+    image = pipe(
+        request.prompt,
+        width=request.width,
+        height=request.height,
+        num_inference_steps=request.steps,
+        guidance_scale=request.guidance_scale,
+        guidance_rescale=request.guidance_rescale,
+        generator=torch.Generator().manual_seed(request.seed),
+    ).images[0]
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def measured(only: set[int], pairs: int) -> list[Ratio]:
+    """The chosen benchmarks on the embedded model, at its default steps."""
+    torch.set_num_threads(1)
+    engine, ratios = Engine(load_profile("embedded")), []
+    request = GenerationRequest.create({"prompt": PROMPT, "seed": SEED}, engine.limits, None)
+    ours = partial(last_image, engine, request, True)
+    if 6 in only:
+        without = partial(last_image, engine, request, False)
+        ratios.append(paired(6, "preview at every step / without", 1.01, ours, without, pairs))
+    if 7 in only:
+        pipe = StableDiffusionXLPipeline.from_pretrained(EMBEDDED, dtype=torch.float32)
+        pipe.set_progress_bar_config(disable=True)
+        ratios.append(paired(7, "engine / bare diffusers pipeline", 1.02, ours, partial(bare, pipe, request), pairs))
+    if 10 in only:
+        ratios.append(startup(max(3, pairs // 5)))
+    return ratios
+
+
+def plot(ratios: list[Ratio], path: Path) -> None:
+    """Each ratio's range and median on one axis, its goal as a tick."""
+    width, left, rows = 720, 300, []
+    top = max(2.0, float(np.ceil(max(max(r.values) for r in ratios) * 2) / 2))
+
+    def x(value: float) -> float:
+        return left + (width - left - 40) * value / top
+
+    for i, r in enumerate(ratios):
+        y = 40 + 34 * i
+        rows += [
+            f'<text x="{left - 12}" y="{y + 5}" text-anchor="end">{r.what}</text>',
+            f'<line x1="{x(min(r.values))}" x2="{x(max(r.values))}" y1="{y}" y2="{y}" stroke="#8a93a6" stroke-width="3"/>',
+            f'<line x1="{x(r.goal)}" x2="{x(r.goal)}" y1="{y - 11}" y2="{y + 11}" stroke="#d05a2b" stroke-width="2"/>',
+            f'<circle cx="{x(r.median)}" cy="{y}" r="5" fill="#22304a"/>',
+        ]
+    height = 60 + 34 * len(ratios)
+    axis = "".join(
+        f'<text x="{x(v)}" y="{height - 8}" text-anchor="middle" fill="#667">{v:g}</text>'
+        for v in np.arange(0, top + 0.1, 0.5)
+    )
+    path.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="13">'
+        f'<rect width="100%" height="100%" fill="#fff"/>{"".join(rows)}{axis}</svg>'
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--only", type=int, nargs="+", default=[6, 7, 10])
+    parser.add_argument("--plot", type=Path)
+    args = parser.parse_args()
+    ratios = measured(set(args.only), args.pairs)
+    print(HEADER, *(ratio.row() for ratio in ratios), sep="\n")
+    if args.plot:
+        plot(ratios, args.plot)
+
+
+if __name__ == "__main__":
+    main()

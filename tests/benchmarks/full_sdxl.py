@@ -1,0 +1,132 @@
+"""SDXL at its true size, random weights: does it load, take an adapter on every layer, and step?
+
+    python -m tests.benchmarks.full_sdxl [--folder DIR]
+
+Writes 5 GB to a temporary folder and needs 12 GB of memory. The text encoders have SDXL's widths but two layers each;
+the UNet is the real one: 2.57 billion parameters in bfloat16. Prints the figures; fails if the base does not return.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from lora.adapter import AdapterUse
+from lora.composition import Composer
+from lora.library import describe
+from pipeline import conditioning, schedulers
+from pipeline.denoise import denoise, initial_noise
+from pipeline.models import load, load_profile
+from tests import tiny
+
+UNET = dict(
+    sample_size=128,
+    block_out_channels=(320, 640, 1280),
+    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    transformer_layers_per_block=(1, 2, 10),
+    attention_head_dim=(5, 10, 20),
+    cross_attention_dim=2048,
+    use_linear_projection=True,
+    addition_embed_type="text_time",
+    addition_time_embed_dim=256,
+    projection_class_embeddings_input_dim=2816,
+)
+LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
+
+
+def random_unet() -> UNet2DConditionModel:
+    """SDXL's UNet, its weights drawn in bfloat16 without ever being float32."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**UNET)
+    unet = unet.to(torch.bfloat16).to_empty(device="cpu")
+    rng = torch.Generator().manual_seed(0)
+    for name, weight in unet.named_parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.5 * weight[0].numel() ** -0.5, generator=rng)
+        else:
+            torch.nn.init.constant_(weight, float("norm" in name and name.endswith("weight")))
+    return unet
+
+
+def text_config(words, width: int, heads: int) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=len(words), hidden_size=width, intermediate_size=width, num_hidden_layers=2, num_attention_heads=heads,
+        projection_dim=1280, bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
+    )  # fmt: skip
+
+
+def write_model(folder: Path) -> Path:
+    first, second = tiny.tokenizer(folder / "t1"), tiny.tokenizer(folder / "t2", pad="!")
+    encoders = CLIPTextModel(text_config(first, 768, 12)), CLIPTextModelWithProjection(text_config(second, 1280, 20))
+    noise = EulerDiscreteScheduler(**tiny.NOISE, timestep_spacing="leading", steps_offset=1)
+    pipe = StableDiffusionXLPipeline(tiny.vae(), *encoders, first, second, random_unet(), noise)
+    pipe.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def write_adapter(unet, path: Path, rank: int = 16) -> int:
+    """A random adapter on every attention and MLP layer; returns its number of parameters."""
+    rng, tensors = torch.Generator().manual_seed(1), {}
+    for name, layer in unet.named_modules():
+        if name.endswith(LAYERS) and isinstance(layer, torch.nn.Linear):
+            for part, shape in (("A", (rank, layer.in_features)), ("B", (layer.out_features, rank))):
+                tensors[f"unet.{name}.lora_{part}.weight"] = torch.randn(shape, generator=rng).bfloat16() * 0.02
+    save_file(tensors, path)
+    return sum(t.numel() for t in tensors.values())
+
+
+def timed(what: str, action):
+    start = time.perf_counter()
+    result = action()
+    print(f"{what:52s} {time.perf_counter() - start:8.2f} s", flush=True)
+    return result
+
+
+@torch.no_grad()
+def one_step(components) -> torch.Tensor:
+    """The latents after the first of 30 steps at 256 px."""
+    scheduler, rng = schedulers.make("Euler", components.scheduler_config), torch.Generator().manual_seed(0)
+    scheduler.set_timesteps(30)
+    texts = conditioning.encode_pair(components, "red apple", "")
+    # The tiny VAE halves instead of dividing by eight: 64 px of its are 32 x 32 latents, SDXL's 256 px.
+    noise = initial_noise(components, scheduler, 64, 64, rng)
+    return next(denoise(components, scheduler, *texts, noise, guidance_scale=5, rng=rng)).latents
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="keep the model here and use it again")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        model = (
+            folder / "model" if (folder / "model").exists() else timed("write the model", lambda: write_model(folder))
+        )
+        profile = load_profile(base_model=str(model))
+        components = timed("load by BASE_MODEL", lambda: load(profile, torch.bfloat16))
+        base_size = sum(p.numel() for p in components.unet.parameters())
+        size = write_adapter(components.unet, folder / "big.safetensors")
+        print(f"UNet {base_size / 1e9:.2f} B parameters, adapter {size / 1e6:.1f} M = {100 * size / base_size:.2f} %")
+        base = timed("one guided step at 256 px, base", lambda: one_step(components))
+        composer = Composer(components.adaptable())
+        mix = (AdapterUse(describe(folder / "big.safetensors", "folder"), 0.8),)
+        (applied,) = timed("put the adapter on (read, keep W0, merge)", lambda: composer.apply(mix))
+        print(f"matched {applied.matched} layers, unmatched {len(applied.unmatched)}")
+        styled = timed("one guided step at 256 px, with the adapter", lambda: one_step(components))
+        timed("take it off", composer.restore)
+        again = timed("one guided step at 256 px, base again", lambda: one_step(components))
+        changed = (styled - base).abs().max().item()
+        print(
+            f"finite {bool(torch.isfinite(styled).all())}, changed by {changed:.3g}, base equal {torch.equal(base, again)}"
+        )
+        assert torch.equal(base, again) and torch.isfinite(styled).all() and changed > 0
+
+
+if __name__ == "__main__":
+    main()
