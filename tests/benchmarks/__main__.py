@@ -70,23 +70,23 @@ def plot(ratios: list[Ratio], path: Path) -> None:
     def x(value: float) -> float:
         return left + (width - left - 40) * value / top
 
+    def line(x1: float, x2: float, y1: float, y2: float, colour: str) -> str:
+        return f'<line x1="{x1}" x2="{x2}" y1="{y1}" y2="{y2}" stroke="{colour}" stroke-width="3"/>'
+
     for i, r in enumerate(ratios):
         y = 40 + 34 * i
         rows += [
             f'<text x="{left - 12}" y="{y + 5}" text-anchor="end">{r.what}</text>',
-            f'<line x1="{x(min(r.values))}" x2="{x(max(r.values))}" y1="{y}" y2="{y}" stroke="#8a93a6" stroke-width="3"/>',
-            f'<line x1="{x(r.goal)}" x2="{x(r.goal)}" y1="{y - 11}" y2="{y + 11}" stroke="#d05a2b" stroke-width="2"/>',
+            line(x(min(r.values)), x(max(r.values)), y, y, "#8a93a6"),
+            line(x(r.goal), x(r.goal), y - 11, y + 11, "#d05a2b"),
             f'<circle cx="{x(r.median)}" cy="{y}" r="5" fill="#22304a"/>',
         ]
     height = 60 + 34 * len(ratios)
-    axis = "".join(
-        f'<text x="{x(v)}" y="{height - 8}" text-anchor="middle" fill="#667">{v:g}</text>'
-        for v in np.arange(0, top + 0.1, 0.5)
-    )
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="13">'
-        f'<rect width="100%" height="100%" fill="#fff"/>{"".join(rows)}{axis}</svg>'
-    )
+    marks = np.arange(0, top + 0.1, 0.5)
+    axis = "".join(f'<text x="{x(v)}" y="{height - 8}" text-anchor="middle" fill="#667">{v:g}</text>' for v in marks)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
+    ground = 'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>'
+    path.write_text(f"{head} {ground}{''.join(rows)}{axis}</svg>")
 
 
 def main() -> None:
