@@ -57,7 +57,8 @@ def random_unet() -> UNet2DConditionModel:
 def text_config(words, width: int, heads: int) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=len(words), hidden_size=width, intermediate_size=width, num_hidden_layers=2,
-        num_attention_heads=heads, projection_dim=1280, bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
+        num_attention_heads=heads, projection_dim=1280,
+        bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
     )  # fmt: skip
 
 
