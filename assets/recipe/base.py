@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from diffusers import DDPMScheduler, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 
 from assets.recipe import autoencoder, clip
@@ -158,6 +159,8 @@ def worker(rank: int, args) -> None:
     unet = denoiser(state.get("average"))
     if "model" in state:
         unet.load_state_dict(state["model"])
+    # Attention spelt out: with bfloat16 on a CPU a step takes three quarters of the fused kernel's time.
+    unet.set_attn_processor(AttnProcessor())
     parameters = list(unet.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=PEAK, weight_decay=0.01, betas=(0.9, 0.99))
     if "optimizer" in state:
