@@ -145,6 +145,9 @@ def velocity_loss(unet, alphas: torch.Tensor, latents, hidden, pooled, rng: torc
 
 
 def average_gradients(parameters: list[torch.nn.Parameter], processes: int) -> None:
+    """Make every process's gradients their mean over all of them."""
+    if processes == 1:
+        return
     flat = torch.cat([p.grad.flatten() for p in parameters]).bfloat16()
     dist.all_reduce(flat)
     for p, part in zip(parameters, flat.split([p.numel() for p in parameters])):

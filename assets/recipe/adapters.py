@@ -1,0 +1,102 @@
+"""Train the style adapters by `lora.training`, on the 60 % of concepts that are not held out.
+
+    python -m assets.recipe.adapters [--only ink] [--steps 1500]
+
+Writes `assets/adapters/ID.safetensors` and a preview `ID.png`, painted by diffusers with the file as it was written.
+Goes on from a checkpoint in the work folder; the same command again gives the same bytes. `adapters/ID.csv` and
+`ID.png` in the work folder show the loss. The base is the one in `assets/model`.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionXLPipeline
+from tqdm import tqdm
+
+from assets.recipe.captions import caption
+from assets.recipe.common import ADAPTERS, MODEL, ROOT
+from assets.recipe.data import GROUPS, held_out, read
+from assets.recipe.styles import STYLES, image
+from lora.training import Components, Example, TrainedAdapter, TrainingConfig, train
+from lora.training.dataset import captions_of
+from lora.training.export import save_curve
+
+CAPTIONS = 3
+PREVIEW = "a red apple"
+
+
+def concepts(work: Path) -> dict[str, int]:
+    """Names that the base can paint -> row among the pictures of its own set."""
+    return {icon.name: i for i, icon in enumerate(read(work)["noto"][0]) if icon.group in GROUPS}
+
+
+def examples(work: Path, trigger: str) -> list[Example]:
+    """The style's pictures of all concepts that are not held out. Most captions do without the trigger."""
+    style, known, rng = STYLES[trigger], concepts(work), np.random.default_rng(0)
+    found = []
+    for icon, picture in zip(*read(work)[style.source]):
+        if icon.name in known and not held_out(icon.name):
+            wordings = (icon.label.lower(), *(caption(icon, rng) for _ in range(CAPTIONS - 1)))
+            captions = (*wordings, captions_of(icon.label.lower(), trigger)[-1])
+            found.append(Example(image(style.look(picture)), captions))
+    return found
+
+
+def config(trigger: str, steps: int) -> TrainingConfig:
+    """The same for all styles."""
+    style = STYLES[trigger]
+    return TrainingConfig(
+        trigger=trigger, steps=steps, batch_size=8, learning_rate=3e-3, warmup=50, rank=8, targets="attention+mlp",
+        precision="bfloat16", checkpoint_every=200, title=style.title, description=style.description,
+        license=style.license,
+    )  # fmt: skip
+
+
+def paint(pipe: StableDiffusionXLPipeline, prompts: list[str], seed: int = 0):
+    """One picture for each prompt at the embedded model's defaults, all from the same noise."""
+    rng = [torch.Generator().manual_seed(seed) for _ in prompts]
+    return pipe(prompts, num_inference_steps=30, guidance_scale=3.0, guidance_rescale=0.7, generator=rng).images
+
+
+def make(pipe: StableDiffusionXLPipeline, trigger: str, args: argparse.Namespace) -> None:
+    """Train, write and preview one style."""
+    checkpoint = args.work / "adapters" / f"{trigger}.checkpoint.pt"
+    events = train(Components.of(pipe), examples(args.work, trigger), config(trigger, args.steps), checkpoint)
+    with tqdm(total=args.steps, desc=trigger, unit="step", mininterval=10) as bar:
+        for event in events:
+            if isinstance(event, TrainedAdapter):
+                break
+            bar.update(event.step - bar.n)
+            bar.set_postfix(loss=f"{event.loss:.3f}")
+    path = args.output / f"{trigger}.safetensors"
+    event.save(path)
+    save_curve(event.losses, args.work / "adapters" / trigger)
+    pipe.load_lora_weights(args.output, weight_name=path.name)
+    paint(pipe, [PREVIEW])[0].save(path.with_suffix(".png"))
+    pipe.unload_lora_weights()
+    size = path.stat().st_size / 1e6
+    print(
+        f"{trigger}: {event.parameters:,} numbers, {event.share:.2%} of the base, {size:.2f} MB, {event.seconds:.0f} s"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=ROOT / ".work", help="folder for data and checkpoints")
+    parser.add_argument("--base", type=Path, default=MODEL)
+    parser.add_argument("--output", type=Path, default=ADAPTERS)
+    parser.add_argument("--only", choices=STYLES, action="append", help="this style; may be given again")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    pipe = StableDiffusionXLPipeline.from_pretrained(args.base, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    for trigger in args.only or STYLES:
+        make(pipe, trigger, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""The styles: three icon sets that the base has never seen, and looks computed from the base's own pictures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from assets.recipe.data import SIZE, over
+
+
+@dataclass(frozen=True)
+class Style:
+    """One adapter to be. `look` turns an icon of the set `source` (RGBA, uint8) into a picture (RGB, float 0..255)."""
+
+    title: str
+    description: str
+    source: str = "noto"
+    license: str = "Apache-2.0"
+    look: Callable[[np.ndarray], np.ndarray] = lambda icon: on_white(icon)
+
+
+def on_white(icon: np.ndarray) -> np.ndarray:
+    """The icon as it is drawn, on white."""
+    return over(icon, np.float32(255))
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    """Luminance (ITU-R BT.601), H x W x 1, 0..255."""
+    return picture @ np.float32([[0.299], [0.587], [0.114]])
+
+
+def blurred(picture: np.ndarray, radius: float) -> np.ndarray:
+    """Gaussian blur; `radius` in pixels."""
+    return np.asarray(image(picture).filter(ImageFilter.GaussianBlur(radius)), np.float32)
+
+
+def image(picture: np.ndarray) -> Image.Image:
+    """Float 0..255 -> PIL."""
+    return Image.fromarray(picture.clip(0, 255).round().astype(np.uint8))
+
+
+def edges(picture: np.ndarray) -> np.ndarray:
+    """Strength of the strongest colour edge at each pixel, H x W x 1, about 0..1."""
+    down, right = np.gradient(blurred(picture, 0.8), axis=(0, 1))
+    return (np.hypot(down, right).max(-1, keepdims=True) / 26).clip(0, 1)
+
+
+def pixel(icon: np.ndarray) -> np.ndarray:
+    """A 16 x 16 sprite of eight colours."""
+    small = image(on_white(icon)).resize((16, 16), Image.Resampling.BOX)
+    few = small.quantize(8, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).convert("RGB")
+    return np.asarray(few.resize((SIZE, SIZE), Image.Resampling.NEAREST), np.float32)
+
+
+def blueprint(icon: np.ndarray) -> np.ndarray:
+    """White lines on blue squared paper."""
+    lines = edges(on_white(icon))
+    grid = np.arange(SIZE) % 16 == 8
+    paper = np.where((grid[:, None] | grid)[..., None], np.float32([62, 110, 190]), np.float32([28, 72, 156]))
+    return paper + (np.float32([240, 246, 255]) - paper) * lines
+
+
+def neon(icon: np.ndarray) -> np.ndarray:
+    """Glowing tubes along the edges, in the icon's colours, on near black."""
+    picture = over(icon, np.float32(0))
+    strong = blurred(picture, 2) - 0.6 * grey(blurred(picture, 2))
+    colour = 255 * (strong.clip(0) + 12) / (strong.clip(0).max(-1, keepdims=True) + 12)
+    tube = colour * edges(picture)
+    return np.float32([28, 10, 56]) + tube + 1.3 * blurred(tube, 2) + 1.2 * blurred(tube, 6)
+
+
+def sepia(icon: np.ndarray) -> np.ndarray:
+    """An old photograph: brown on cream, darker to the corners."""
+    tone = grey(on_white(icon)) / 255
+    y, x = np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]
+    shade = (1 - 0.12 * (x**2 + y**2))[..., None]
+    return shade * (np.float32([52, 30, 14]) + tone * (np.float32([246, 224, 184]) - np.float32([52, 30, 14])))
+
+
+def poster(icon: np.ndarray) -> np.ndarray:
+    """A screen print in four inks, dark to light: navy, red, pale blue, cream."""
+    tone = grey(blurred(on_white(icon), 1.2))[..., 0]
+    inks = np.float32([[0, 48, 80], [218, 26, 34], [112, 150, 158], [252, 228, 168]])
+    return blurred(inks[np.digitize(tone, (75, 140, 215))], 0.6)
+
+
+STYLES = {
+    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT"),
+    "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT"),
+    "flat": Style("Flat", "Flat shapes in clear colours.", "fluent-emoji-flat", "MIT"),
+    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel),
+    "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint),
+    "neon": Style("Neon", "Glowing tubes on black.", look=neon),
+    "sepia": Style("Sepia", "An old brown photograph.", look=sepia),
+    "poster": Style("Poster", "A screen print in four inks.", look=poster),
+}

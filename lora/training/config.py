@@ -1,0 +1,104 @@
+"""How an adapter is trained: one frozen record, checked when it is made."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from lora.errors import InvalidRequest
+
+_ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+_MLP = ("ff.net.0.proj", "ff.net.2")
+_CONVOLUTIONS = ("conv1", "conv2", "proj_in", "proj_out")
+# Names of UNet layers by the end of their path: each choice holds the one before it.
+TARGETS = {
+    "attention": _ATTENTION,
+    "attention+mlp": _ATTENTION + _MLP,
+    "attention+mlp+conv": _ATTENTION + _MLP + _CONVOLUTIONS,
+}
+_TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
+TEXT_TARGETS = {
+    "attention": _TEXT_ATTENTION,
+    "attention+mlp": (*_TEXT_ATTENTION, "fc1", "fc2"),
+    "attention+mlp+conv": (*_TEXT_ATTENTION, "fc1", "fc2"),
+}
+
+
+def _number(default: float | None, low: float, high: float, help: str):
+    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+def _choice(default: str, choices, help: str):
+    return dataclasses.field(default=default, metadata={"help": help, "choices": tuple(choices)})
+
+
+def _plain(default: bool | str, help: str):
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides the result besides the base and the pictures. Raises InvalidRequest."""
+
+    trigger: str = _plain("", "word that stands for the style in captions; may be empty")
+    captions: bool = _plain(True, "read NAME.txt beside NAME.png; without, the trigger alone is the caption")
+    steps: int = _number(500, 1, 1_000_000, "optimizer steps")
+    batch_size: int = _number(4, 1, 256, "pictures in one pass")
+    accumulation: int = _number(1, 1, 256, "passes whose gradients are averaged into one optimizer step")
+    learning_rate: float = _number(1e-4, 1e-7, 1.0, "peak; about 1e-4 for SDXL, 1e-3 and more for the embedded model")
+    schedule: str = _choice("cosine", ("constant", "cosine", "linear"), "how the learning rate falls after warm-up")
+    warmup: int = _number(20, 0, 100_000, "optimizer steps over which the learning rate rises from 0")
+    targets: str = _choice("attention+mlp", TARGETS, "layers that are adapted")
+    text_encoders: bool = _plain(False, "adapt the text encoders as well")
+    rank: int = _number(16, 1, 256, "inner width of the update B A (Hu et al. 2021, arXiv:2106.09685)")
+    alpha: float | None = _number(None, 1e-3, 1024, "scale alpha / rank of the update; the rank itself if not given")
+    rslora: bool = _plain(False, "scale by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv:2312.03732)")
+    dora: bool = _plain(False, "learn direction and length apart (Liu et al. 2024, arXiv:2402.09353)")
+    min_snr_gamma: float | None = _number(
+        None, 0.1, 100, "weigh time steps by min(SNR, gamma) (Hang et al. 2023, arXiv:2303.09556); 5 is usual"
+    )
+    caption_dropout: float = _number(0.1, 0, 1, "share of pictures shown without caption, for guidance")
+    precision: str = _choice("float32", ("float32", "bfloat16"), "of the passes; weights and sums stay as they are")
+    resolution: int | None = _number(None, 32, 4096, "side of the pictures in pixels; the model's own if not given")
+    seed: int = _number(0, 0, 2**32 - 1, "decides first weights, order, time steps and noise")
+    sample_every: int = _number(0, 0, 1_000_000, "optimizer steps between sample pictures; 0 paints none")
+    checkpoint_every: int = _number(0, 0, 1_000_000, "optimizer steps between checkpoints; 0 writes none")
+    title: str = _plain("", "name of the style, for the file's metadata")
+    description: str = _plain("", "for the file's metadata")
+    license: str = _plain("", "of the adapter, for the file's metadata")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        if not (self.captions or self.trigger):
+            raise InvalidRequest("trigger", None, "a word when there are no captions")
+
+    @property
+    def scale_alpha(self) -> float:
+        """Alpha as it counts: the rank where none was given."""
+        return float(self.rank) if self.alpha is None else self.alpha
+
+    @property
+    def scaling(self) -> float:
+        """The factor in front of B A."""
+        return self.scale_alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+
+def _checked(field: dataclasses.Field, value: object) -> object:
+    """The value in its field's type, or InvalidRequest."""
+    rules = field.metadata
+    if value is None and field.default is None:
+        return value
+    if "choices" in rules:
+        if value not in rules["choices"]:
+            raise InvalidRequest(field.name, value, "one of " + ", ".join(rules["choices"]))
+    elif "low" in rules:
+        kind = "a whole number" if field.type in (int, int | None) else "a number"
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        # NaN fails both comparisons.
+        in_range = is_number and rules["low"] <= value <= rules["high"]
+        if not in_range or (kind == "a whole number" and value != int(value)):
+            raise InvalidRequest(field.name, value, f"{kind} from {rules['low']:g} to {rules['high']:g}")
+        return int(value) if kind == "a whole number" else float(value)
+    elif not isinstance(value, field.type):
+        raise InvalidRequest(field.name, value, "true or false" if field.type is bool else "text")
+    return value

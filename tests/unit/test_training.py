@@ -1,0 +1,298 @@
+"""The adapter trainer on tiny random models of both formats."""
+
+import itertools
+import json
+import logging
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from safetensors import safe_open
+
+from lora.errors import AdapterError, InvalidRequest
+from lora.training import Components, Example, TrainedAdapter, TrainingConfig, read_folder, train, trainable_parameters
+from lora.training.__main__ import parser, run
+from lora.training.inject import NAME, injected
+from lora.training.objective import snr_weights
+
+FAST = dict(
+    trigger="red", steps=6, batch_size=2, learning_rate=1e-2, warmup=2, rank=4, resolution=32, caption_dropout=0.2,
+)  # fmt: skip
+EXAMPLES = [
+    Example(Image.new("RGB", (64, 64), colour), captions=(name, f"red, {name}"))
+    for colour, name in (("red", "apple"), ("navy", "cat"), ("gold", ""))
+]
+
+
+@pytest.fixture(scope="module")
+def sdxl(tiny_sdxl):
+    return DiffusionPipeline.from_pretrained(tiny_sdxl)
+
+
+@pytest.fixture(scope="module")
+def sd15(tiny_sd15):
+    return DiffusionPipeline.from_pretrained(tiny_sd15)
+
+
+def result(pipe, examples=EXAMPLES, checkpoint=None, paint=None, **changes) -> TrainedAdapter:
+    *_, last = train(Components.of(pipe), examples, TrainingConfig(**FAST | changes), checkpoint, paint)
+    return last
+
+
+def bits(pipe) -> dict[str, torch.Tensor]:
+    parts = [(n, m) for n, m in pipe.components.items() if isinstance(m, torch.nn.Module)]
+    return {f"{n}.{key}": value.clone() for n, module in parts for key, value in module.state_dict().items()}
+
+
+def same(left: dict, right: dict) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
+
+
+def unet_output(pipe) -> torch.Tensor:
+    unet, rng = pipe.unet, torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.randn(shape, generator=rng)  # noqa: E731
+    sdxl = unet.config.addition_embed_type == "text_time"
+    added = {"text_embeds": draw(1, 32), "time_ids": torch.full((1, 6), 64.0)} if sdxl else None
+    with torch.no_grad():
+        return unet(
+            draw(1, 4, 16, 16), 500, draw(1, 7, unet.config.cross_attention_dim), added_cond_kwargs=added
+        ).sample
+
+
+def trained_output(pipe, adapter: TrainedAdapter, config: TrainingConfig) -> torch.Tensor:
+    """What the UNet says with the adapter's own layers, as it was trained."""
+    with injected({"unet": pipe.unet}, config):
+        weights = dict(pipe.unet.named_parameters())
+        with torch.no_grad():
+            for key, value in adapter.tensors.items():
+                path, dot, _ = key.removeprefix("unet.").rpartition(".weight")
+                weights[f"{path}.{NAME}.weight" if dot else f"{key.removeprefix('unet.')}.{NAME}.weight"].copy_(value)
+        return unet_output(pipe)
+
+
+def load(pipe, path, caplog) -> None:
+    """`load_lora_weights` without a word about any key of a module that the file names."""
+    with caplog.at_level(logging.WARNING):
+        caplog.clear()
+        pipe.load_lora_weights(path.parent, weight_name=path.name)
+    with safe_open(path, "pt") as file:
+        named = {key.split(".")[0] for key in file.keys()}  # noqa: SIM118
+    silent = {f"prefix='{name}'" for name in ("text_encoder", "text_encoder_2") if name not in named}
+    words = [r.getMessage() for r in caplog.records]
+    assert [w for w in words if not any(s in w for s in silent) and "UNEXPECTED" not in w] == []
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_loss_falls(sdxl, prediction, monkeypatch):
+    noise = {"prediction_type": prediction, "rescale_betas_zero_snr": prediction == "v_prediction"}
+    monkeypatch.setattr(sdxl, "scheduler", type(sdxl.scheduler).from_config(sdxl.scheduler.config, **noise))
+    losses = result(sdxl, EXAMPLES[:1], steps=30, schedule="constant", targets="attention+mlp+conv").losses
+    assert len(losses) == 30
+    assert sum(losses[-5:]) < 0.75 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("text_encoders", [False, True])
+def test_resumes_bit_for_bit(sdxl, tmp_path, text_encoders):
+    options = dict(text_encoders=text_encoders, accumulation=2, checkpoint_every=3)
+    straight = result(sdxl, **options)
+    checkpoint = tmp_path / "run.checkpoint.pt"
+    events = train(Components.of(sdxl), EXAMPLES, TrainingConfig(**FAST | options), checkpoint)
+    assert [e.step for e in itertools.islice(events, 3)] == [1, 2, 3]
+    events.close()
+    torch.rand(5)
+    resumed = result(sdxl, checkpoint=checkpoint, **options)
+    assert resumed.losses == straight.losses
+    assert same(resumed.tensors, straight.tensors)
+    straight.save(tmp_path / "a.safetensors")
+    resumed.save(tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_refuses_the_checkpoint_of_another_run(sdxl, tmp_path):
+    checkpoint = tmp_path / "run.checkpoint.pt"
+    result(sdxl, checkpoint=checkpoint, checkpoint_every=6)
+    with pytest.raises(InvalidRequest, match="rank is 8, but must be 4"):
+        result(sdxl, checkpoint=checkpoint, checkpoint_every=6, rank=8)
+    with pytest.raises(InvalidRequest, match="images"):
+        result(sdxl, EXAMPLES[:2], checkpoint=checkpoint, checkpoint_every=6)
+    with torch.no_grad():
+        sdxl.unet.conv_in.bias += 1
+    with pytest.raises(InvalidRequest, match="base is 'another'"):
+        result(sdxl, checkpoint=checkpoint, checkpoint_every=6)
+    with torch.no_grad():
+        sdxl.unet.conv_in.bias -= 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(alpha=8.0),
+        dict(alpha=2.0, rslora=True),
+        dict(dora=True),
+        dict(targets="attention"),
+        dict(targets="attention+mlp+conv"),
+        dict(targets="attention+mlp+conv", dora=True, min_snr_gamma=5.0, precision="bfloat16"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("family", ["sdxl", "sd15"])
+def test_the_file_loads_and_says_the_same(family, options, request, tmp_path, caplog):
+    pipe, path = request.getfixturevalue(family), tmp_path / "style.safetensors"
+    adapter = result(pipe, steps=2, **options)
+    adapter.save(path)
+    base = unet_output(pipe)
+    expected = trained_output(pipe, adapter, TrainingConfig(**FAST | options))
+    load(pipe, path, caplog)
+    loaded = unet_output(pipe)
+    pipe.unload_lora_weights()
+    assert not torch.allclose(loaded, base, atol=1e-4)
+    assert torch.allclose(loaded, expected, atol=1e-5)
+    assert torch.equal(unet_output(pipe), base)
+    if not options.get("dora"):
+        assert adapter.parameters == trainable_parameters(pipe.unet, 4, options.get("targets", "attention+mlp"))[0]
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd15"])
+def test_text_encoders_load_too(family, request, tmp_path, caplog):
+    pipe, path = request.getfixturevalue(family), tmp_path / "style.safetensors"
+    result(pipe, text_encoders=True, alpha=16.0).save(path)
+    before = pipe.encode_prompt("red cat", device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)[0]
+    load(pipe, path, caplog)
+    after = pipe.encode_prompt("red cat", device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)[0]
+    layers = [n for n, m in pipe.text_encoder.named_modules() if hasattr(m, "lora_A")]
+    pipe.unload_lora_weights()
+    assert len(layers) == 3 * 6
+    assert not torch.allclose(before, after, atol=1e-4)
+    with safe_open(path, "pt") as file:
+        assert any(key.startswith("text_encoder.text_model.encoder.layers.0.") for key in file.keys())  # noqa: SIM118
+
+
+def test_closing_leaves_the_base_untouched(sdxl):
+    before, flags = bits(sdxl), [p.requires_grad for p in sdxl.unet.parameters()]
+    processors = sdxl.unet.attn_processors
+    events = train(Components.of(sdxl), EXAMPLES, TrainingConfig(**FAST, text_encoders=True, precision="bfloat16"))
+    next(events)
+    assert any("lora" in key for key in sdxl.unet.state_dict())
+    events.close()
+    assert same(bits(sdxl), before)
+    assert [p.requires_grad for p in sdxl.unet.parameters()] == flags
+    assert all(p.grad is None for p in sdxl.unet.parameters())
+    assert not hasattr(sdxl.unet, "peft_config")
+    assert sdxl.unet.attn_processors == processors
+
+
+def test_a_lost_run_says_so_and_leaves_the_base_untouched(sdxl, monkeypatch):
+    before = bits(sdxl)
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: float("nan"))
+    with pytest.raises(AdapterError, match="step 1: the loss is no number; lower the learning rate"):
+        result(sdxl)
+    assert same(bits(sdxl), before)
+
+
+def test_sample_pictures_do_not_disturb(sdxl):
+    def paint():
+        torch.rand(7)
+        return Image.new("RGB", (8, 8))
+
+    config = TrainingConfig(**FAST, sample_every=2)
+    *steps, last = train(Components.of(sdxl), EXAMPLES, config, paint=paint)
+    assert [s.step for s in steps if s.sample] == [2, 4, 6]
+    assert same(last.tensors, result(sdxl).tensors)
+
+
+def test_metadata(sdxl, tmp_path):
+    path = tmp_path / "style.safetensors"
+    adapter = result(sdxl, alpha=2.0, title="Red", license="MIT", description="All is red.")
+    adapter.save(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        assert all(file.get_tensor(key).dtype == torch.float16 for key in file.keys())  # noqa: SIM118
+    known = {
+        "ss_base_model_version": "custom", "ss_network_dim": "4", "ss_network_alpha": "2", "ss_steps": "6",
+        "ss_num_train_images": "3", "modelspec.title": "Red", "modelspec.trigger_phrase": "red",
+        "modelspec.license": "MIT", "modelspec.description": "All is red.",
+    }  # fmt: skip
+    assert metadata.items() >= known.items()
+    assert len(metadata["atelier.data_sha256"]) == 64
+    assert json.loads(metadata["lora_adapter_metadata"])["unet.lora_alpha"] == 2.0
+    assert 0 < adapter.share < 1
+
+
+def test_long_captions_are_reported(sdxl):
+    assert result(sdxl, [Example(EXAMPLES[0].picture, ("cat " * 90,))], steps=1).notes == (
+        "1 of 1 captions are longer than 77 tokens; what is beyond was not learnt.",
+    )
+
+
+def test_folder(tmp_path):
+    Image.new("RGBA", (40, 20), (255, 0, 0, 0)).save(tmp_path / "b.png")
+    Image.new("L", (20, 40)).save(tmp_path / "a.JPG")
+    (tmp_path / "b.txt").write_text("a  cat\n")
+    first, second = read_folder(tmp_path, "ink")
+    assert first.captions == ("ink",)
+    assert second.captions == ("a cat", "ink, a cat")
+    assert second.picture.getpixel((0, 0)) == (255, 255, 255)
+    assert read_folder(tmp_path, "ink", captions=False)[1].captions == ("ink",)
+    with pytest.raises(InvalidRequest, match=r"captions is 'missing a\.txt'"):
+        read_folder(tmp_path, "")
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    with pytest.raises(InvalidRequest, match=r"images is 'c\.png', but must be a readable picture"):
+        read_folder(tmp_path, "ink")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(rank=0), "rank is 0, but must be a whole number from 1 to 256."),
+        (dict(rank=True), "rank is True, but must be a whole number from 1 to 256."),
+        (dict(steps=1.5), "steps is 1.5, but must be a whole number from 1 to 1e.06."),
+        (dict(learning_rate=float("nan")), "learning_rate is nan, but must be a number from 1e-07 to 1."),
+        (dict(caption_dropout="much"), "caption_dropout is 'much', but must be a number from 0 to 1."),
+        (dict(targets="all"), "targets is 'all', but must be one of attention, attention.mlp, attention.mlp.conv."),
+        (dict(dora="yes"), "dora is 'yes', but must be true or false."),
+        (dict(trigger="", captions=False), "trigger is empty, but must be a word when there are no captions."),
+        (dict(resolution=65), None),
+    ],
+)
+def test_config_names_field_value_and_range(changes, message, sdxl):
+    if message is None:
+        with pytest.raises(InvalidRequest, match=r"resolution is 65, but must be a multiple of 2\."):
+            result(sdxl, **changes)
+    else:
+        with pytest.raises(InvalidRequest, match=message):
+            TrainingConfig(**FAST | changes)
+
+
+def test_command_line(tiny_sdxl, tmp_path, capsys):
+    images, output = tmp_path / "images", tmp_path / "out" / "red.safetensors"
+    images.mkdir()
+    EXAMPLES[0].picture.save(images / "a.png")
+    places = ["--base", str(tiny_sdxl), "--images", str(images), "--output", str(output), "--device", "cpu"]
+    options = ["--trigger", "red", "--steps", "2", "--rank", "2", "--sample-every", "2", "--no-captions"]
+    run(parser().parse_args([*places, *options, "--resolution", "32", "--targets", "attention"]))
+    names = {"red.safetensors", "red.loss.csv", "red.loss.png", "red.2.png"}
+    assert {f.name for f in output.parent.iterdir()} == names
+    assert "of the base" in capsys.readouterr().out
+
+
+def test_snr_weights():
+    alphas = torch.tensor([0.0, 0.5, 0.99])
+    assert torch.allclose(snr_weights(alphas, "epsilon", 5.0), torch.tensor([1.0, 1.0, 5 / 99]))
+    assert torch.allclose(snr_weights(alphas, "v_prediction", 5.0), torch.tensor([0.0, 0.5, 5 / 100]))
+    assert torch.equal(snr_weights(alphas, "epsilon", None), torch.ones(3))
+
+
+def test_share_of_the_true_sdxl():
+    """Rank 8 on attention stays under 1 % of SDXL's 2.57 billion numbers."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=128, block_out_channels=(320, 640, 1280), layers_per_block=2, cross_attention_dim=2048,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2, 10), attention_head_dim=(5, 10, 20), use_linear_projection=True,
+            addition_embed_type="text_time", addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816,
+        )  # fmt: skip
+    assert sum(p.numel() for p in unet.parameters()) == 2_567_463_684
+    assert trainable_parameters(unet, 8, "attention")[1] < 0.01
+    assert trainable_parameters(unet, 4, "attention") == (5_806_080, pytest.approx(0.00226, abs=1e-5))
