@@ -2,6 +2,7 @@
 
     AtelierError
     ├── InvalidRequest      a value of a request is not allowed
+    │   └── TooLong             there is too much of it
     ├── AdapterError        an adapter cannot be used
     │   ├── UnknownAdapter      no adapter of that id
     │   ├── UnreadableAdapter   the file is not a readable adapter
@@ -23,6 +24,14 @@ class InvalidRequest(AtelierError):
 
     def __init__(self, field: str, value: object, allowed: str):
         super().__init__(f"{field} is {shown(value)}, but must be {allowed}.")
+        self.field = field
+
+
+class TooLong(InvalidRequest):
+    """A value is well formed, but there is too much of it: `size` says how much, in words."""
+
+    def __init__(self, field: str, size: str, allowed: str):
+        AtelierError.__init__(self, f"{field} is {size}, but must be {allowed}.")
         self.field = field
 
 

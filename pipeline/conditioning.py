@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lora.errors import InvalidRequest
+from lora.errors import TooLong
 from pipeline.models import Components
 
 MAX_CHUNKS = 8
@@ -40,7 +40,7 @@ def tokenize(tokenizers: tuple, prompt: str) -> TokenizedPrompt:
     room = tokenizers[0].model_max_length - 2
     count = max(1, *(-(-len(ids) // room) for ids in texts))
     if count > MAX_CHUNKS:
-        raise InvalidRequest("prompt", f"{len(texts[0])} tokens long", f"text of at most {MAX_CHUNKS * room} tokens")
+        raise TooLong("prompt", f"{len(texts[0])} tokens long", f"text of at most {MAX_CHUNKS * room} tokens")
     chunks = tuple(
         tuple(_marked(tokenizer, ids[i * room : (i + 1) * room], room) for i in range(count))
         for tokenizer, ids in zip(tokenizers, texts)

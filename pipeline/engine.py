@@ -102,7 +102,6 @@ class Engine:
                     images.append(encode_png(decode(components.vae, finite(latents))))
                     watch.lap("decode")
                 generation = Generation(tuple(images), self._details(components, request, applied, watch))
-                self._observe(request, watch)
             except torch.OutOfMemoryError as error:
                 composer.restore()
                 size = f"{request.width} x {request.height}"
@@ -128,6 +127,12 @@ class Engine:
         """Predicted run time: measured seconds per step and pixel, or the profile's guess before the first run."""
         return self._work(request) * (self._step_seconds or self.profile.step_seconds)
 
+    def observe(self, request: GenerationRequest, generation: Generation) -> None:
+        """Learn from a run how long a step takes. Whoever gets a Generation tells: it may come from another process."""
+        now = generation.details["timings"]["total"] / self._work(request)
+        before = self._step_seconds
+        self._step_seconds = now if before is None else 0.7 * before + 0.3 * now
+
     def _work(self, request: GenerationRequest) -> float:
         """A request's size in guided steps at the profile's usual size; text and decoder count as two."""
         steps = request.steps * (1.0 if request.guidance_scale > 1 else 0.55)
@@ -148,11 +153,6 @@ class Engine:
             guidance_rescale=request.guidance_rescale,
             rng=rng,
         )
-
-    def _observe(self, request: GenerationRequest, watch: Stopwatch) -> None:
-        now = sum(watch.seconds.values()) / self._work(request)
-        before = self._step_seconds
-        self._step_seconds = now if before is None else 0.7 * before + 0.3 * now
 
     def _details(
         self, components: Components, request: GenerationRequest, applied: tuple[AppliedAdapter, ...], watch: Stopwatch

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lora.adapter import Adapter, AdapterMix, AdapterUse
-from lora.errors import InvalidRequest
+from lora.errors import InvalidRequest, TooLong
 
 SEEDS = 2**32
 MAX_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_ADAPTERS, MAX_WEIGHT, MAX_CHARACTERS = 150, 30.0, 4, 10, 2.0, 10_000
@@ -85,7 +85,7 @@ def text(field: str, value: object, empty: bool = True) -> str:
     if not isinstance(value, str):
         raise InvalidRequest(field, value, "text")
     if len(value) > MAX_CHARACTERS:
-        raise InvalidRequest(field, f"{len(value)} characters long", f"text of at most {MAX_CHARACTERS} characters")
+        raise TooLong(field, f"{len(value)} characters long", f"text of at most {MAX_CHARACTERS} characters")
     # C*: control, lone surrogates, unassigned, and invisible marks such as those that reverse the writing direction.
     kept = (" " if c.isspace() else c for c in value)
     clean = "".join(c for c in kept if not unicodedata.category(c).startswith("C")).strip()
@@ -129,7 +129,7 @@ def adapter_mix(value: object, find_adapter: Callable[[str], Adapter]) -> Adapte
     if not isinstance(value, (list, tuple)):
         raise InvalidRequest("adapters", value, 'a list like [{"id": "ink", "weight": 0.8}]')
     if len(value) > MAX_ADAPTERS:
-        raise InvalidRequest("adapters", f"{len(value)} long", f"a list of at most {MAX_ADAPTERS}")
+        raise TooLong("adapters", f"{len(value)} long", f"a list of at most {MAX_ADAPTERS}")
     mix = []
     for i, item in enumerate(value):
         field = f"adapters[{i}]"

@@ -45,7 +45,8 @@ def text_config(words: CLIPTokenizer, width: int) -> CLIPTextConfig:
 def vae() -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8, 16), down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4, norm_num_groups=4, layers_per_block=1, sample_size=64,
+        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4, norm_num_groups=4,
+        layers_per_block=1, sample_size=64,
     )  # fmt: skip
 
 

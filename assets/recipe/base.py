@@ -58,7 +58,8 @@ NOISE = dict(
 SAMPLES = (
     "a red apple", "penguin", "rocket", "a dog", "pizza", "house", "guitar", "sunflower", "a cat", "green apple",
     "blue book", "smiling face with sunglasses", "elephant", "fire engine", "a banana", "castle", "butterfly",
-    "umbrella", "sun behind cloud", "octopus", "soccer ball", "birthday cake", "airplane", "a red apple on a blue background",
+    "umbrella", "sun behind cloud", "octopus", "soccer ball", "birthday cake", "airplane",
+    "a red apple on a blue background",
 )  # fmt: skip
 
 

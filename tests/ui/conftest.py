@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from tests import serving
+
+CHROMIUM = next((p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(p).exists()), None)
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def server():
+    return serving.shared()
+
+
+# Closed after this folder: Playwright keeps an event loop running in this thread, which asyncio.run does not like.
+@pytest.fixture(scope="package")
+def chromium():
+    if CHROMIUM is None:
+        pytest.skip("no chromium is installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A visitor's browser tab on the page, with what it complained about and what it asked of other hosts."""
+
+    def __init__(self, browser, url: str, width: int = 1280, height: int = 900, theme: str = "light"):
+        self.page = browser.new_page(viewport={"width": width, "height": height})
+        self.page.set_default_timeout(30_000)
+        self.complaints, self.elsewhere, self.dialogs = [], [], []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda m: m.type == "error" and self.complaints.append(m.text))
+        self.page.on("request", lambda r: r.url.startswith(("data:", "blob:", url)) or self.elsewhere.append(r.url))
+        self.page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
+        self.page.goto(f"{url}/?__theme={theme}")
+        for part in ('.stage[data-status="empty"]', ".card", ".example", "#settings .label-wrap", "#paint"):
+            self.page.wait_for_selector(part)
+
+    def paint(self, prompt: str, **numbers: int) -> None:
+        """Write a prompt, set numbers in the settings by their labels, press Paint."""
+        self.page.fill("#prompt textarea", prompt)
+        if numbers and not self.page.get_by_label("number input for Steps").is_visible():
+            self.page.click("#settings .label-wrap")
+        for label, number in numbers.items():
+            self.page.get_by_label(f"number input for {label}").fill(str(number))
+            self.page.keyboard.press("Tab")
+        self.page.click("#paint")
+
+    def until(self, status: str) -> None:
+        """Wait until the stage is in that state."""
+        self.page.wait_for_selector(f'.stage[data-status="{status}"]')
+
+
+@pytest.fixture
+def visit(server, chromium):
+    """Make visits; their pages are closed afterwards."""
+    visits = []
+
+    def make(**options) -> Visit:
+        visits.append(Visit(chromium, server.url, **options))
+        return visits[-1]
+
+    yield make
+    for each in visits:
+        each.page.close()
+    server.wait_until(running=0, waiting=0)

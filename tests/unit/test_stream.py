@@ -1,0 +1,156 @@
+"""From a generator in a thread to the event loop: the newest wins, nothing blocks, it stops in a step (F2, F3)."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from contextvars import ContextVar
+
+import pytest
+
+from pipeline.engine import DenoiseStep, Generation
+from ui.stream import newest
+
+DONE = Generation(images=(b"png",), details={})
+
+
+class Source:
+    """A run that counts its steps and knows whether, and in which thread, it was closed."""
+
+    def __init__(self, steps=1000, seconds=0.01, cleanup=0.0, error=None):
+        self.steps, self.seconds, self.cleanup, self.error = steps, seconds, cleanup, error
+        self.taken, self.closed = 0, threading.Event()
+
+    def __call__(self):
+        try:
+            for step in range(1, self.steps + 1):
+                time.sleep(self.seconds)
+                self.taken = step
+                yield DenoiseStep(0, 1, step, self.steps, None)
+            time.sleep(self.seconds)
+            if self.error:
+                raise self.error
+            yield DONE
+        finally:
+            time.sleep(self.cleanup)
+            self.thread = threading.current_thread()
+            self.closed.set()
+
+
+@pytest.fixture
+def executor():
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+def collect(source, executor, pause=0.0, **options):
+    async def run():
+        items = []
+        async for item in newest(source, executor, **options):
+            items.append(item)
+            await asyncio.sleep(pause)
+        return items
+
+    return asyncio.run(run())
+
+
+def test_a_quick_viewer_sees_every_step_and_the_result(executor):
+    *steps, last = collect(Source(steps=5, seconds=0.03), executor)
+    assert [s.step for s in steps] == [1, 2, 3, 4, 5] and last is DONE
+
+
+def test_a_slow_viewer_sees_the_newest_and_never_misses_the_result(executor):
+    *steps, last = collect(Source(steps=40, seconds=0.002), executor, pause=0.04)
+    shown = [s.step for s in steps]
+    assert last is DONE and shown == sorted(set(shown)) and len(shown) < 10
+
+
+def test_an_exception_arrives_after_all_that_came_before_it(executor):
+    with pytest.raises(ValueError, match="burnt"):
+        collect(Source(steps=3, error=ValueError("burnt")), executor, pause=0.05)
+
+
+def test_without_news_there_is_a_pulse(executor):
+    items = collect(Source(steps=1, seconds=0.2), executor, pulse=0.03)
+    assert items.count(None) >= 3 and items[-1] is DONE
+
+
+def test_f2_closing_stops_the_source_within_one_step_in_its_own_thread(executor):
+    source = Source()
+
+    async def run():
+        async with aclosing(newest(source, executor)) as items:
+            async for item in items:
+                if item.step == 3:
+                    break
+        return source.taken
+
+    at_close = asyncio.run(run())
+    assert source.closed.wait(5)
+    assert source.taken <= at_close + 1
+    assert source.thread is not threading.main_thread()
+
+
+def test_f2_cancelling_the_task_stops_the_source_within_one_step(executor):
+    source = Source()
+
+    async def run():
+        async def consume():
+            async for _ in newest(source, executor):
+                pass
+
+        task = asyncio.create_task(consume())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return source.taken
+
+    at_cancel = asyncio.run(run())
+    assert at_cancel < 100 and source.closed.wait(5)
+    assert source.taken <= at_cancel + 1
+
+
+def test_f2_a_run_that_was_cancelled_before_it_began_never_begins(executor):
+    first, second = Source(steps=20), Source()
+
+    async def run():
+        ahead = newest(first, executor)
+        await anext(ahead)
+        task = asyncio.ensure_future(anext(newest(second, executor)))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await ahead.aclose()
+
+    asyncio.run(run())
+    assert first.closed.wait(5)
+    assert second.taken == 0
+
+
+def test_f3_a_slow_cleanup_is_off_the_event_loop(executor):
+    source = Source(cleanup=0.5)
+
+    async def run():
+        items = newest(source, executor)
+        await anext(items)
+        before = time.perf_counter()
+        await items.aclose()
+        await asyncio.sleep(0.05)
+        assert not source.closed.is_set()
+        return time.perf_counter() - before
+
+    assert asyncio.run(run()) < 0.4
+
+
+def test_the_thread_sees_the_context_of_the_caller(executor):
+    visitor = ContextVar("visitor", default=None)
+    seen = []
+
+    def source():
+        seen.append(visitor.get())
+        yield DONE
+
+    visitor.set("someone")
+    collect(source, executor)
+    assert seen == ["someone"]

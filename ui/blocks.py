@@ -1,0 +1,77 @@
+"""The page and its endpoints, put together."""
+
+import gradio as gr
+
+from lora.library import Library
+from pipeline.engine import Engine
+from pipeline.models import ModelProfile
+from ui.api import add_endpoints
+from ui.generate import add_generate_page
+from ui.gpu import gpu_generator
+from ui.settings import Settings
+from ui.studio import Studio
+from ui.theme import HERE, theme
+from ui.turnstile import Turnstile
+from ui.web import app_arguments
+
+TITLE = "LoRA Atelier"
+HOUR = 3600
+HEADER = """
+<header class="masthead">
+  <span class="mark" aria-hidden="true"><i></i><i></i><i></i></span>
+  <h1>LoRA Atelier</h1>
+  <p>{motto}</p>
+</header>
+"""
+
+
+class Atelier(gr.Blocks):
+    """Gradio's Blocks, but a call may leave out the values at its end: they take their defaults.
+
+    Gradio fills them in for its own client only, and others get an error without a word.
+    """
+
+    def validate_inputs(self, block_fn, inputs: list) -> None:
+        """Complete `inputs` in place; what they are worth is seen when a request is made of them."""
+        inputs.extend(block.value for block in block_fn.inputs[len(inputs) :])
+
+
+def build(engine: Engine, library: Library, settings: Settings) -> gr.Blocks:
+    """The Blocks, with its queue. Pictures are deleted from the server a day after they were made."""
+    turnstile = Turnstile(settings.queue_size, settings.session_queue_size)
+    studio = Studio(engine, library, turnstile, gpu_generator(engine))
+    with Atelier(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True) as blocks:
+        gr.HTML(HEADER.format(motto=motto(engine.profile)), apply_default_css=False, elem_id="masthead")
+        add_generate_page(studio)
+        add_endpoints(studio)
+    return blocks.queue(api_open=False, max_size=settings.queue_size)
+
+
+def motto(profile: ModelProfile) -> str:
+    """What this house paints with."""
+    size = f"{profile.limits.width} × {profile.limits.height} px"
+    return f"Words become pictures; styles go on top. <span>{profile.name} model, {size}</span>"
+
+
+def launch_arguments(library: Library, settings: Settings) -> dict:
+    """How the Blocks is served. In gradio 6 theme and style belong here."""
+    return {
+        "server_name": settings.address,
+        "server_port": settings.port,
+        "theme": theme(),
+        "css_paths": HERE / "style.css",
+        "favicon_path": HERE / "favicon.svg",
+        "app_kwargs": app_arguments(library),
+        # Those who wait at the turnstile hold no thread, but each takes one of gradio's slots of that name.
+        "max_threads": settings.queue_size + 40,
+        # Gradio keeps the last values of each session, previews among them.
+        "state_session_capacity": 1000,
+        "max_file_size": "1mb",
+        "show_error": False,
+        "share": False,
+        "ssr_mode": False,
+        "run_history": False,
+        "enable_monitoring": False,
+        "footer_links": ["api", "settings"],
+        "quiet": True,
+    }

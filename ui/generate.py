@@ -1,0 +1,123 @@
+"""The page where one paints: first what stands on it, then what happens."""
+
+import json
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import gradio as gr
+
+from pipeline.request import MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, SEEDS
+from ui.files import picture_files
+from ui.studio import Studio
+from ui.web import preview_url
+from ui.widgets import picture_stage, style_cards
+
+PLACEHOLDER = "A red apple on a wooden table …"
+LOST = "The connection was lost or the queue is full; please try again."
+
+
+@dataclass(frozen=True)
+class Widgets:
+    """What the wiring needs of the layout. `fields` are the widgets of a request by the names of its fields."""
+
+    fields: dict[str, gr.components.Component]
+    stage: gr.HTML
+    paint: gr.Button
+    cancel: gr.Button
+    draw_seed: gr.Button
+    examples: dict[str, gr.Button]
+
+
+def add_generate_page(studio: Studio) -> None:
+    """Add the page to the Blocks that is being built."""
+    wire(layout(studio), studio)
+
+
+def layout(studio: Studio) -> Widgets:
+    """Place the widgets, in the order of a phone; style.css sets the picture beside them where there is room."""
+    adapters = studio.library.all()
+    with gr.Column(elem_id="workbench"):
+        with gr.Column(elem_id="ask"):
+            prompt = gr.Textbox(
+                label="What shall I paint?", placeholder=PLACEHOLDER, lines=3, max_lines=8, elem_id="prompt"
+            )
+            gr.HTML('<p id="notice" role="alert" hidden></p>', apply_default_css=False)
+            with gr.Row(elem_id="examples"):
+                texts = studio.profile.examples
+                examples = {text: gr.Button(text, size="sm", elem_classes="example") for text in texts}
+        with gr.Row(elem_id="act"):
+            paint = gr.Button("Paint", variant="primary", elem_id="paint")
+            cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
+        with gr.Column(elem_id="styles"):
+            cards = [adapter.public() | {"preview": preview_url(adapter)} for adapter in adapters]
+            styles = style_cards(studio.default_adapters, cards)
+        with gr.Column(elem_id="picture"):
+            stage = picture_stage({adapter.id: adapter.name for adapter in adapters})
+        with gr.Column(elem_id="settings"), gr.Accordion("Settings", open=False):
+            advanced, draw_seed = settings(studio)
+    return Widgets({"prompt": prompt, "adapters": styles, **advanced}, stage, paint, cancel, draw_seed, examples)
+
+
+def settings(studio: Studio) -> tuple[dict[str, gr.components.Component], gr.Button]:
+    """The widgets of everything that has a good default, by field, and the button that draws a new seed."""
+    limits = studio.engine.limits
+    size = {"minimum": limits.size_min, "maximum": limits.size_max, "step": limits.size_step}
+    negative = gr.Textbox(studio.profile.negative_prompt, label="Leave out", placeholder="blurry, text …", max_lines=4)
+    with gr.Row():
+        width = gr.Slider(**size, value=limits.width, label="Width")
+        height = gr.Slider(**size, value=limits.height, label="Height")
+    with gr.Row():
+        steps = gr.Slider(1, MAX_STEPS, limits.steps, step=1, label="Steps")
+        guidance = gr.Slider(0, MAX_GUIDANCE, limits.guidance_scale, step=0.1, label="Guidance")
+    with gr.Row():
+        scheduler = gr.Dropdown(list(limits.schedulers), value=limits.scheduler, label="Scheduler")
+        images = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Pictures")
+    with gr.Row(elem_id="seed-row"):
+        seed = gr.Number(-1, label="Seed (−1 draws one)", precision=0, minimum=-1, maximum=SEEDS - 1, elem_id="seed")
+        draw_seed = gr.Button("New seed each time", size="sm", elem_id="draw-seed")
+    fields = {
+        "negative_prompt": negative, "width": width, "height": height, "steps": steps, "guidance_scale": guidance,
+        "scheduler": scheduler, "seed": seed, "num_images": images,
+    }  # fmt: skip
+    return fields, draw_seed
+
+
+def wire(widgets: Widgets, studio: Studio) -> None:
+    """Say what the widgets do. Only painting asks the server; the rest happens in the browser."""
+    fields, stage = widgets.fields, widgets.stage
+    here = {"fn": None, "api_visibility": "private"}
+
+    async def paint(values: dict, request: gr.Request) -> dict:
+        try:
+            raw = {name: values[widget] for name, widget in fields.items()}
+            async with aclosing(studio.generate(raw, request.session_hash)) as updates:
+                async for update in updates:
+                    files = await picture_files(update.images, update.details.get("seeds", []))
+                    # While painting `images` is how many there will be, at last it is the files.
+                    yield update.details | ({"images": files} if files else {})
+        except gr.Error as error:
+            ours = error.title == "Error"
+            yield {"status": "failed", "message": error.message if ours else f"{error.title}."}
+            if not ours:
+                # Those of `spaces`, about a visitor's GPU quota, hold links: gradio shows them as such.
+                raise
+
+    widgets.paint.click(
+        **here, inputs=[fields["width"], fields["height"]], outputs=stage,
+        js="(width, height) => ({status: 'sent', width, height})",
+    )  # fmt: skip
+    # Without gradio's own conversions: the raw values meet the same checks as those of the endpoint.
+    painting = widgets.paint.click(
+        paint, set(fields.values()), stage, preprocess=False, postprocess=False, show_progress="hidden",
+        concurrency_limit=None, api_visibility="private",
+    )  # fmt: skip
+    painting.then(
+        **here, inputs=stage, outputs=stage, js=f"""(value) => ["sent", "waiting", "painting"].includes(value?.status)
+            ? {{status: "failed", message: {json.dumps(LOST)}}} : value""",
+    )  # fmt: skip
+    widgets.cancel.click(**here, cancels=painting)
+    widgets.cancel.click(**here, outputs=stage, js="() => ({status: 'cancelled'})")
+    widgets.draw_seed.click(**here, outputs=fields["seed"], js="() => -1")
+    stage.reuse(**here, inputs=stage, outputs=fields["seed"], js="(value) => value.seed")
+    for text, button in widgets.examples.items():
+        button.click(**here, outputs=fields["prompt"], js=f"() => {json.dumps(text)}")

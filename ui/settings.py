@@ -1,0 +1,72 @@
+"""The one reader of the environment. Only app.py makes a `Settings`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lora.errors import AtelierError, shown
+
+
+class InvalidSettings(AtelierError):
+    """An environment variable has a value that is not allowed."""
+
+
+class Settings(BaseSettings):
+    """What an operator can choose; every field is the environment variable of that name in capitals.
+
+    `profile` "" takes a GPU's profile where there is one. `host` "" listens to this machine only, on a Space to all.
+    `queue_size` and `session_queue_size` bound the waiting jobs in all and of one session. `threads` 0 leaves the
+    number of CPU threads to torch.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    profile: Literal["", "embedded", "sdxl", "custom"] = ""
+    base_model: str = ""
+    adapters_dir: Path | None = None
+    host: str = ""
+    port: int = Field(7860, ge=1, le=65535)
+    queue_size: int = Field(64, ge=1, le=1000)
+    session_queue_size: int = Field(8, ge=1, le=1000)
+    threads: int = Field(0, ge=0, le=1024)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    space_id: str = ""
+    spaces_zero_gpu: bool = False
+
+    @field_validator("profile", mode="before")
+    @classmethod
+    def _lower(cls, value: str) -> str:
+        return value.lower()
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: str) -> str:
+        return value.upper()
+
+    @field_validator("adapters_dir")
+    @classmethod
+    def _folder(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
+            raise ValueError("it is not a folder")
+        return value
+
+    @property
+    def address(self) -> str:
+        """The network interface to listen on."""
+        return self.host or ("0.0.0.0" if self.space_id else "127.0.0.1")
+
+
+def read_settings() -> Settings:
+    """The settings of this process. Raises InvalidSettings with one sentence for each bad value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise InvalidSettings(" ".join(map(_sentence, error.errors()))) from None
+
+
+def _sentence(error: dict) -> str:
+    name = str(error["loc"][0]).upper()
+    reason = error["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+    return f"{name} is {shown(error['input'])}, but {reason}."

@@ -1,0 +1,72 @@
+"""From a generator in a thread to the event loop, without ever holding up the loop."""
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import closing
+from dataclasses import dataclass
+
+from pipeline.engine import DenoiseStep, Generation
+
+
+@dataclass(frozen=True)
+class End:
+    """The source has ended: by itself, or with `error`."""
+
+    error: BaseException | None = None
+
+
+async def newest(
+    start: Callable[[], Iterator[DenoiseStep | Generation]], executor: Executor, pulse: float = 1.0
+) -> AsyncIterator[DenoiseStep | Generation | None]:
+    """Run the generator that `start` makes in one thread of `executor` and yield what it yields.
+
+    A DenoiseStep that the viewer had no time for gives way to what follows it; a Generation or an exception never does.
+    None comes after `pulse` seconds without news, for gradio notices only at a yield that its viewer has gone.
+    Closing this generator sets a flag and returns: the thread closes the source after the step that it is in.
+    """
+    loop, news, stop = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    waiting: deque[DenoiseStep | Generation | End] = deque()
+
+    def deliver(item: DenoiseStep | Generation | End) -> None:
+        if waiting and isinstance(waiting[-1], DenoiseStep):
+            waiting.pop()
+        waiting.append(item)
+        news.set()
+
+    def work() -> None:
+        end = End()
+        try:
+            with closing(start()) as source:
+                while not stop.is_set() and (item := next(source, None)) is not None:
+                    loop.call_soon_threadsafe(deliver, item)
+        except BaseException as error:
+            end = End(error)
+        loop.call_soon_threadsafe(deliver, end)
+
+    # The thread gets this context, since spaces looks for the visitor's request in it.
+    worker = loop.run_in_executor(executor, contextvars.copy_context().run, work)
+    try:
+        while True:
+            try:
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with news.
+                async with asyncio.timeout(pulse):
+                    await news.wait()
+            except TimeoutError:
+                yield None
+                continue
+            item = waiting.popleft()
+            if not waiting:
+                news.clear()
+            if not isinstance(item, End):
+                yield item
+            elif item.error is not None:
+                raise item.error
+            else:
+                return
+    finally:
+        stop.set()
+        worker.cancel()

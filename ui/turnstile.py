@@ -1,0 +1,135 @@
+"""A fair queue: whoever sends twenty jobs waits for them, and nobody else does. Lives on one event loop."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from lora.errors import Busy
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One job: who sent it, how many seconds it should run, and since when it has run."""
+
+    session: str
+    seconds: float
+    turn: asyncio.Event = field(default_factory=asyncio.Event)
+    since: float | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a waiting job stands: `place` 1 is next; its turn should come in `expected_seconds`."""
+
+    place: int
+    expected_seconds: float
+
+
+@dataclass
+class Line:
+    """The jobs of one session; `served` is the number of the turn that it had last."""
+
+    served: int
+    waiting: deque[Ticket] = field(default_factory=deque)
+    running: int = 0
+
+
+class Turnstile:
+    """Lets `at_once` jobs run and takes the others in turns over the sessions, at most `places` of them.
+
+    A session's jobs keep their order. Of several sessions the one whose last turn is longest ago comes first; a new
+    one stands before those that had a turn since it came and behind all others, so that nobody starves.
+    """
+
+    def __init__(
+        self, places: int, places_per_session: int, at_once: int = 1, clock: Callable[[], float] = time.monotonic
+    ):
+        self.places = places
+        self.places_per_session = places_per_session
+        self.at_once = at_once
+        self._clock = clock
+        self._lines: dict[str, Line] = {}
+        self._running: list[Ticket] = []
+        self._order: list[Ticket] = []
+        self._turns = 0
+
+    def enter(self, session: str, seconds: float) -> Ticket:
+        """Join the queue; whoever enters must `leave`. Raises Busy when there is no place left."""
+        line = self._lines.get(session)
+        if len(self._running) >= self.at_once:
+            come_back = f"try again in about {max(1, math.ceil(self._rest()))} s"
+            if len(self._order) >= self.places:
+                raise Busy(f"All {self.places} places in the queue are taken; {come_back}.")
+            if line and len(line.waiting) >= self.places_per_session:
+                raise Busy(f"{self.places_per_session} of your pictures are waiting already; {come_back}.")
+        ticket = Ticket(session, seconds)
+        self._lines.setdefault(session, Line(served=self._turns - 1)).waiting.append(ticket)
+        self._advance()
+        return ticket
+
+    async def wait(self, ticket: Ticket, pulse: float = 1.0) -> AsyncIterator[Place]:
+        """Yield the ticket's place every `pulse` seconds until it is its turn. Holds no thread."""
+        while not ticket.turn.is_set():
+            yield self.place(ticket)
+            try:
+                async with asyncio.timeout(pulse):
+                    await ticket.turn.wait()
+            except TimeoutError:
+                continue
+
+    def leave(self, ticket: Ticket) -> None:
+        """Give the ticket back, whether its job has run or not; a second time does nothing."""
+        line = self._lines.get(ticket.session)
+        if line is None:
+            return
+        if ticket in self._running:
+            self._running.remove(ticket)
+            line.running -= 1
+        elif ticket in line.waiting:
+            line.waiting.remove(ticket)
+        if not line.waiting and not line.running:
+            del self._lines[ticket.session]
+        self._advance()
+
+    def place(self, ticket: Ticket) -> Place:
+        """Where a waiting ticket stands now."""
+        ahead = self._order.index(ticket)
+        seconds = self._rest() + sum(t.seconds for t in self._order[:ahead]) / self.at_once
+        return Place(ahead + 1, round(seconds, 1))
+
+    def status(self) -> dict:
+        """How many jobs wait and run, and in how many seconds all of them should be done."""
+        backlog = self._rest() + sum(t.seconds for t in self._order) / self.at_once
+        return {"waiting": len(self._order), "running": len(self._running), "expected_seconds": round(backlog, 1)}
+
+    def _rest(self) -> float:
+        now = self._clock()
+        return sum(max(0.0, t.seconds - (now - t.since)) for t in self._running) / self.at_once
+
+    def _advance(self) -> None:
+        self._order = self._turns_to_come()
+        while self._order and len(self._running) < self.at_once:
+            ticket = self._order.pop(0)
+            line = self._lines[ticket.session]
+            line.waiting.popleft()
+            self._turns += 1
+            line.served, line.running = self._turns, line.running + 1
+            ticket.since = self._clock()
+            self._running.append(ticket)
+            ticket.turn.set()
+
+    def _turns_to_come(self) -> list[Ticket]:
+        lines = {session: deque(line.waiting) for session, line in self._lines.items() if line.waiting}
+        served = {session: self._lines[session].served for session in lines}
+        order, turn = [], self._turns
+        while lines:
+            session = min(lines, key=served.__getitem__)
+            order.append(lines[session].popleft())
+            turn += 1
+            served[session] = turn
+            if not lines[session]:
+                del lines[session]
+        return order
