@@ -1,5 +1,11 @@
 """Composition root: settings -> engine -> blocks -> queue -> launch. Nothing else."""
 
+import os
+
+# Both warn at import of what nobody here uses; errors still come. Read once, when they are imported.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+
 import spaces  # noqa: F401  Before torch: on ZeroGPU it stands in for CUDA.
 
 # isort: split

@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
+from transformers.utils import logging as transformers_logging
 
 from lora.errors import ModelError, shown
 from pipeline.request import Limits
@@ -152,6 +153,7 @@ def load(profile: ModelProfile, dtype: torch.dtype | None = None) -> Components:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
     diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     try:
         parts = (
             {"vae": AutoencoderKL.from_pretrained(profile.vae, dtype=dtype, use_safetensors=True)}

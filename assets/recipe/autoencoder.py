@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from PIL import Image
 
-from assets.recipe.common import Average, Clock, arguments, load, save
+from assets.recipe.common import MODEL, Average, Clock, arguments, load, save
 from assets.recipe.data import SETS, over, read
 
 CROP, BATCH, PEAK = 64, 8, 2e-3
@@ -67,7 +67,7 @@ def train(args) -> None:
     path = args.work / "autoencoder.pt"
     state = load(path) or {"seconds": 0.0, "steps": 0}
     clock = Clock(args.minutes, before=0.0 if args.decoder_only else state["seconds"])
-    model = AutoencoderTiny(**CONFIG).to(memory_format=torch.channels_last)
+    model = (trained(args.work) or AutoencoderTiny(**CONFIG)).train().to(memory_format=torch.channels_last)
     if "model" in state:
         model.load_state_dict(state["model"])
     model.encoder.requires_grad_(not args.decoder_only)
@@ -119,10 +119,13 @@ def contact_sheet(work, count: int = 50) -> float:
     return psnr
 
 
-def trained(work) -> AutoencoderTiny:
-    """The autoencoder with its averaged weights, in evaluation mode."""
+def trained(work) -> AutoencoderTiny | None:
+    """The autoencoder with its averaged weights, or the shipped one, for evaluation; None where there is neither."""
+    if (state := load(work / "autoencoder.pt")) is None:
+        shipped = MODEL / "vae"
+        return AutoencoderTiny.from_pretrained(shipped, dtype=torch.float32).eval() if shipped.exists() else None
     model = AutoencoderTiny(**CONFIG)
-    model.load_state_dict(load(work / "autoencoder.pt")["average"])
+    model.load_state_dict(state["average"])
     return model.eval()
 
 

@@ -174,8 +174,13 @@ def train(args) -> None:
 
 
 def trained(work: Path) -> tuple[CLIPTokenizer, CLIPTextModel, CLIPTextModelWithProjection]:
+    """Tokenizer and text encoders of the last checkpoint, or the shipped ones."""
+    if (state := load(work / "clip.pt")) is None:
+        first = CLIPTextModel.from_pretrained(MODEL / "text_encoder", dtype=torch.float32)
+        second = CLIPTextModelWithProjection.from_pretrained(MODEL / "text_encoder_2", dtype=torch.float32)
+        return tokenizer(work), first.eval(), second.eval()
     model = Towers()
-    model.load_state_dict(load(work / "clip.pt")["model"])
+    model.load_state_dict(state["model"])
     return tokenizer(work), model.text_encoder.eval(), model.text_encoder_2.eval()
 
 
