@@ -71,6 +71,7 @@ def environment(**values: object) -> dict[str, str]:
 def shared() -> Server:
     """The one app that all browser and endpoint tests of a session talk to."""
     scratch = tempfile.TemporaryDirectory(prefix="atelier-test-")
+    atexit.register(scratch.cleanup)
     folder = Path(scratch.name)
     model, styles = tiny_sdxl(folder), folder / "styles"
     styles.mkdir()
@@ -79,20 +80,23 @@ def shared() -> Server:
     save_adapter(components, styles / "nasty.safetensors", 9, metadata={"modelspec.title": NASTY})
     for name, colour in zip(STYLES, ("#222222", "#f43fbf")):
         Image.new("RGB", (64, 64), colour).save(styles / f"{name}.webp")
+    return start(folder / "log", BASE_MODEL=model, ADAPTERS_DIR=styles)
+
+
+def start(log: Path, **settings: object) -> Server:
+    """`python app.py` with these settings, on a free port, until the tests end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = folder / "log"
     process = subprocess.Popen(
         [sys.executable, "app.py"], cwd=ROOT, stdout=log.open("wb"), stderr=subprocess.STDOUT,
-        env=environment(BASE_MODEL=model, ADAPTERS_DIR=styles, PORT=port),
+        env=environment(**settings, PORT=port),
     )  # fmt: skip
 
     @atexit.register
     def stop():
         process.kill()
         process.wait()
-        scratch.cleanup()
 
     server = Server(f"http://127.0.0.1:{port}", log)
     deadline = time.monotonic() + 120

@@ -1,0 +1,68 @@
+"""The app as it comes, with the embedded model and its styles: real pictures, as the README promises them."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gradio_client import Client
+from PIL import Image
+
+from tests import serving
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    server = serving.start(tmp_path_factory.mktemp("embedded") / "log", PROFILE="embedded")
+    return Client(server.url, verbose=False)
+
+
+def paint(client, prompt="a red apple", **values) -> bytes:
+    gallery, details = client.predict(prompt=prompt, api_name="/generate", **{"seed": 7} | values)
+    assert details["profile"] == "embedded"
+    return Path(gallery[0]["image"]).read_bytes()
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), np.float32) / 255
+
+
+def saturation(picture: np.ndarray) -> float:
+    return float((picture.max(-1) - picture.min(-1)).mean())
+
+
+def test_a_red_apple_is_red_on_white_and_a_green_one_green(client):
+    red, green = (pixels(paint(client, f"a {colour} apple")) for colour in ("red", "green"))
+    for picture, channel in ((red, 0), (green, 1)):
+        middle = picture[48:80, 48:80].mean((0, 1))
+        assert picture.shape == (128, 128, 3) and middle.argmax() == channel
+        assert np.concatenate([picture[:2], picture[-2:]]).mean() > 0.9
+
+
+def test_same_seed_same_file_other_prompt_other_picture(client):
+    apple = paint(client)
+    assert paint(client) == apple
+    assert np.abs(pixels(paint(client, "penguin")) - pixels(apple)).mean() > 0.1
+
+
+def test_every_style_visibly_changes_the_picture_and_at_zero_does_not(client):
+    base = pixels(paint(client))
+    styles = client.predict(api_name="/adapters")
+    assert len(styles) >= 2 and all(style["triggers"] and style["licence"] != "unknown" for style in styles)
+    for style in styles:
+        styled = pixels(paint(client, adapters=[{"id": style["id"], "weight": 1}]))
+        assert np.abs(styled - base).mean() > 0.04, style["id"]
+    none = [{"id": style["id"], "weight": 0} for style in styles]
+    assert np.array_equal(pixels(paint(client, adapters=none)), base)
+
+
+def test_ink_takes_the_colour_out(client):
+    inked = pixels(paint(client, adapters=[{"id": "ink", "weight": 1}]))
+    assert saturation(inked) < 0.5 * saturation(pixels(paint(client)))
+
+
+def test_two_styles_together_are_neither_alone(client):
+    both = [{"id": "ink", "weight": 0.5}, {"id": "gloss", "weight": 0.5}]
+    mixed = pixels(paint(client, adapters=both))
+    for use in both:
+        assert np.abs(mixed - pixels(paint(client, adapters=[use]))).mean() > 0.01
