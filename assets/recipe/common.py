@@ -37,11 +37,10 @@ def load(path: Path) -> dict | None:
 
 
 class Clock:
-    """Training time that goes on counting over several runs: learning rates follow it."""
+    """Training time, in seconds. Each run is one cycle of the learning rate (SGDR, Loshchilov & Hutter 2017)."""
 
-    def __init__(self, minutes: float, before: float = 0.0, budget: float | None = None):
+    def __init__(self, minutes: float, before: float = 0.0):
         self.before, self.limit = before, minutes * 60
-        self.budget = budget * 60 if budget else before + self.limit
         self.start = time.monotonic()
 
     @property
@@ -57,8 +56,8 @@ class Clock:
         return self.run >= self.limit
 
     def cosine(self, peak: float, floor: float = 0.02, warmup: float = 30) -> float:
-        """Learning rate: linear warm-up over `warmup` seconds of each run, then a cosine over the whole budget."""
-        progress = min(1.0, self.total / self.budget)
+        """Learning rate: linear warm-up over `warmup` seconds, and a cosine over the run."""
+        progress = min(1.0, self.run / self.limit)
         rate = peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
         return rate * min(1.0, self.run / warmup + 0.01)
 
