@@ -101,8 +101,7 @@ class Composer:
     def changed(self, mix: AdapterMix) -> dict[Place, tuple[torch.Tensor, list]]:
         """W0 and the (delta, weight) terms of each layer that a mix changes, as of the first step."""
         uses = combined(mix)
-        for use in uses:
-            self._judged(use)
+        self._admitted(uses)
         terms = self._terms(uses, 0.0)
         return {place: (self._original(place), self._with_deltas(place, on)) for place, on in terms.items()}
 
@@ -119,11 +118,11 @@ class Composer:
         }
 
     def _put_on(self, uses: AdapterMix, progress: float) -> None:
-        applied = tuple(self._judged(use) for use in uses)
-        self._forget_oldest(keep=len({use.adapter.sha256 for use in uses}))
+        applied = self._admitted(uses)
         wanted = self._terms(uses, progress)
         for place in [place for place in self._originals if place not in wanted]:
-            self._layers[place].weight.copy_(self._originals.pop(place))
+            self._layers[place].weight.copy_(self._originals[place])
+            del self._originals[place]
             self._on.pop(place, None)
         for place, terms in wanted.items():
             if self._on.get(place) == terms:
@@ -135,6 +134,12 @@ class Composer:
             self._layers[place].weight.copy_(merged(self._originals[place], self._with_deltas(place, terms)))
             self._on[place] = terms
         self._applied = applied
+
+    def _admitted(self, uses: AdapterMix) -> tuple[AppliedAdapter, ...]:
+        """Have all of a mix in memory and judged. Raises what is said in `apply`."""
+        applied = tuple(self._judged(use) for use in uses)
+        self._forget_oldest(keep=len({use.adapter.sha256 for use in uses}))
+        return applied
 
     def _judged(self, use: AdapterUse) -> AppliedAdapter:
         found = fit(self._deltas(use.adapter), self.shapes)

@@ -69,7 +69,9 @@ def read_adapter(path: Path, shapes: Shapes, header_only: bool = False) -> Adapt
         if not tensor.is_meta and not torch.isfinite(tensor.float()).all():
             raise UnreadableAdapter(f"{path.name} has values that are not finite in {shown(key, 80)}.")
         part = match["part"].rpartition(".")[2]
-        layers.setdefault(match["stem"], {})[SAME_PART.get(part, part)] = tensor
+        parts = layers.setdefault(match["stem"], {})
+        if parts.setdefault(SAME_PART.get(part, part), tensor) is not tensor:
+            raise UnreadableAdapter(f"{path.name} has {shown(key, 80)} twice, under two names.")
     if not layers:
         raise UnreadableAdapter(f"{path.name} holds no adapter weights of a known layout.")
     names, scaling, deltas = Names(shapes), Scaling.of(path, file.metadata, layers), {}

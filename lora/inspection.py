@@ -151,7 +151,9 @@ def family_of(file: AdapterFile, found: Fit, base_family: str) -> tuple[str, str
     names = " ".join(f"{component}.{path}" for component, path in file.deltas)
     if re.search(r"double_blocks|single_blocks|single_transformer_blocks", names):
         return "flux", "its layers are named as Flux's"
-    if re.search(r"joint_blocks|^transformer\.transformer_blocks", names):
+    if any(component == "transformer" and 3072 in delta.matrix for (component, _), delta in file.deltas.items()):
+        return "flux", "its layers are as wide as Flux's"
+    if re.search(r"joint_blocks|\btransformer\.transformer_blocks", names):
         return "sd3", "its layers are named as Stable Diffusion 3's"
     widths = {d.matrix[1] for (c, path), d in file.deltas.items() if c == "unet" and re.search("attn2.to_[kv]$", path)}
     if known := {2048: "sdxl", 768: "sd15"}.get(widths.pop() if len(widths) == 1 else 0):

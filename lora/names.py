@@ -9,7 +9,7 @@ Shapes = Mapping[Place, tuple[int, ...]]
 
 COMPONENTS = ("unet", "text_encoder_2", "text_encoder")
 KOHYA = {
-    "lora_unet_": "unet", "lycoris_unet_": "unet", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2",
+    "lora_unet_": "unet", "lycoris_": "unet", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2",
     "lora_te_": "text_encoder",
 }  # fmt: skip
 ENDS = {"conv_in": "input_blocks.0.0", "conv_out": "out.2"}

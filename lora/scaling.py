@@ -19,24 +19,29 @@ RAW = "base_model.model."
 
 @dataclass(frozen=True)
 class Scaling:
-    """`configs` by component; the empty name is raw PEFT's, which names none."""
+    """`configs` by component, the empty name being raw PEFT's, which names none; `patterns` likewise, as
+    name of a layer or end of one -> (position in the file, alpha).
+    """
 
     configs: Mapping[str, Mapping]
+    patterns: Mapping[str, Mapping[str, tuple[int, object]]]
     notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, path: Path, metadata: Mapping[str, str], stems: Iterable[str]) -> "Scaling":
-        """From the metadata as diffusers writes it, or for raw PEFT from `adapter_config.json` in the same folder.
+        """From the metadata as diffusers writes it, or for PEFT's `adapter_model.safetensors` from the config beside.
 
         Raises UnreadableAdapter for a config that trains whole modules, or whose alphas cannot be read.
         """
         raw, notes, written = any(stem.startswith(RAW) for stem in stems), (), {}
         if "lora_adapter_metadata" in metadata:
-            written = _object(metadata["lora_adapter_metadata"])
+            written = _object(path.name, metadata["lora_adapter_metadata"])
         elif raw:
             beside = path.with_name("adapter_config.json")
-            if beside.is_file() and beside.stat().st_size <= MAX_CONFIG_BYTES:
-                written = _object(beside.read_text(errors="replace"))
+            # Beside a file of another name it may be the config of another adapter.
+            if path.name == "adapter_model.safetensors" and beside.is_file():
+                with beside.open("rb") as file:
+                    written = _object(path.name, file.read(MAX_CONFIG_BYTES))
             else:
                 notes = ("No alpha is given; it is taken to be the rank.",)
         configs: dict[str, dict] = {}
@@ -44,46 +49,55 @@ class Scaling:
             component, dot, field = key.partition(".")
             known = dot and component in COMPONENTS
             configs.setdefault(component if known else "", {})[field if known else key] = value
-        for config in configs.values():
+        patterns: dict[str, dict] = {}
+        for component, config in configs.items():
+            patterns[component] = _layer_names(path.name, config.get("alpha_pattern"))
             if config.get("modules_to_save"):
                 raise UnreadableAdapter(
                     f"{path.name} replaces whole modules ({shown(config['modules_to_save'], 80)}); "
                     f"only adapters that add to weights are taken."
                 )
-        return cls(configs, notes)
+        return cls(configs, patterns, notes)
 
     def alpha(self, place: Place, rank: int) -> float:
         """The alpha of a layer, for a scale of alpha / rank; the rank itself where the config is silent."""
-        config = self._config(place)
-        patterns = config.get("alpha_pattern")
-        value = config.get("lora_alpha", config.get("alpha", rank))
-        for name, own in patterns.items() if isinstance(patterns, dict) else ():
-            if not re.fullmatch(r"[\w.]+", name):
-                raise UnreadableAdapter(f"The metadata's alpha_pattern has {shown(name)}, which names no layer.")
-            if f".{place[1]}".endswith(f".{plain(name)}"):
-                value = own
-                break
-        value = _number("alpha", value)
+        config, patterns = self._config(self.configs, place), self._config(self.patterns, place)
+        levels = place[1].split(".")
+        ends = (".".join(levels[i:]) for i in range(len(levels)))
+        # The first that fits counts, as in PEFT.
+        own = min((patterns[end] for end in ends if end in patterns), default=None, key=lambda found: found[0])
+        value = _number("alpha", own[1] if own else config.get("lora_alpha", config.get("alpha", rank)))
         # rsLoRA divides by sqrt(rank) (Kalajdzievski 2023); expressed here as an alpha for alpha / rank.
         return value * rank**0.5 if config.get("use_rslora") is True else value
 
     def without_rank(self, place: Place) -> float:
         """The scale of a LoKr of two whole matrices, whose rank only the config tells; 1 where it does not."""
-        config = self._config(place)
+        config = self._config(self.configs, place)
         rank = _number("r", config.get("r", 1))
         return self.alpha(place, 1) / rank if rank and "r" in config else 1.0
 
-    def _config(self, place: Place) -> Mapping:
-        return self.configs.get(place[0], self.configs.get("", {}))
+    @staticmethod
+    def _config(by_component: Mapping[str, Mapping], place: Place) -> Mapping:
+        return by_component.get(place[0], by_component.get("", {}))
 
 
-def _object(text: str) -> dict:
+def _layer_names(file: str, pattern: object) -> dict[str, tuple[int, object]]:
+    names = pattern if isinstance(pattern, dict) else {}
+    for name in names:
+        if not re.fullmatch(r"[\w.]+", name):
+            raise UnreadableAdapter(f"{file} has {shown(name)} in its alpha_pattern, which names no layer.")
+    return {plain(name): (i, value) for i, (name, value) in reversed(list(enumerate(names.items())))}
+
+
+def _object(name: str, text: str | bytes) -> dict:
     try:
         found = json.loads(text)
     # A deep nest of brackets ends in RecursionError.
     except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = None
+    if not isinstance(found, dict):
+        raise UnreadableAdapter(f"{name} comes with a config that is not a JSON object.")
+    return found
 
 
 def _number(field: str, value: object) -> float:

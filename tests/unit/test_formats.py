@@ -324,3 +324,18 @@ def test_an_alpha_pattern_of_the_file_is_read_as_names(tmp_path):
     save_file(tensors, tmp_path / "x.safetensors", metadata={"lora_adapter_metadata": json.dumps(config)})
     deltas = read_adapter(tmp_path / "x.safetensors", {}).deltas
     assert deltas["unet", "a.to_q"].scale == 0.5 and deltas["unet", "a.to_k"].scale == 2
+
+
+@pytest.mark.parametrize("config", ["[", "3", "[" * 100_000, '{"unet.lora_alpha": "a"}', '{"unet.lora_alpha": 1e999}'])
+def test_a3_a_config_that_cannot_be_read_is_refused_not_passed_over(tmp_path, config):
+    tensors = {"unet.a.to_q.lora_A.weight": random(4, 8), "unet.a.to_q.lora_B.weight": random(8, 4)}
+    save_file(tensors, tmp_path / "x.safetensors", metadata={"lora_adapter_metadata": config})
+    with pytest.raises(UnreadableAdapter):
+        read_adapter(tmp_path / "x.safetensors", {})
+
+
+def test_a_tensor_under_two_names_is_refused(tmp_path):
+    tensors = {f"unet.a.to_q.{part}.weight": random(4, 4) for part in ("lora_A", "lora_B", "lora.down")}
+    save_file(tensors, tmp_path / "x.safetensors")
+    with pytest.raises(UnreadableAdapter, match="twice"):
+        read_adapter(tmp_path / "x.safetensors", {})

@@ -98,6 +98,7 @@ def test_a4_modules_to_save_are_refused_and_a_good_file_of_that_name_loads_next(
     composer.restore()
     assert same(components, before)
     (tmp_path / "adapter_config.json").write_text(json.dumps({"modules_to_save": ["conv_in"]}))
+    path = tmp_path / "adapter_model.safetensors"
     save_file({f"base_model.model.{key[5:]}": tensor for key, tensor in PAIR.items()}, path)
     assert "whole modules" in refused(path)
 
