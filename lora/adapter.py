@@ -1,6 +1,7 @@
 """What a style is: plain frozen data, without torch."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -43,11 +44,71 @@ class Adapter:
 
 @dataclass(frozen=True)
 class AdapterUse:
-    """An adapter at a weight of -2..2; 0 is exactly the base model."""
+    """An adapter at a weight of -2..2; 0 is exactly the base model.
+
+    `weight` is that of the UNet, `text_weight` that of the text encoders (None: the same). `blocks` are (name, factor)
+    pairs for parts of the UNet: "down", "mid", "up" or a block's own name such as "up_blocks.0.attentions.1"; the
+    longest name that a layer is in counts. From `start` to `end` (0..1 of the steps) the UNet has it; the text is
+    encoded once, with all adapters.
+    """
 
     adapter: Adapter
     weight: float = 1.0
+    text_weight: float | None = None
+    blocks: tuple[tuple[str, float], ...] = ()
+    start: float = 0.0
+    end: float = 1.0
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """Of the UNet and of the text encoders."""
+        return self.weight, self.weight if self.text_weight is None else self.text_weight
+
+    def active(self, progress: float) -> bool:
+        """Whether the UNet has it in a step that begins at `progress` (0..1) of the way."""
+        return self.start <= progress and (progress < self.end or self.end == 1)
+
+    def weight_of(self, component: str, path: str) -> float:
+        """The weight of one layer, while it is active."""
+        weight, text_weight = self.weights
+        if component != "unet":
+            return text_weight
+        inside = [(len(name), factor) for name, factor in self.blocks if in_block(path, name)]
+        return weight * max(inside)[1] if inside else weight
 
 
 # Order means nothing; an adapter named twice counts with the sum of its weights.
 AdapterMix = tuple[AdapterUse, ...]
+
+
+def in_block(path: str, name: str) -> bool:
+    """Whether a UNet layer lies in a block of that name."""
+    whole = {"down": "down_blocks", "mid": "mid_block", "up": "up_blocks"}.get(name, name)
+    return f"{path}.".startswith(f"{whole}.")
+
+
+def combined(mix: AdapterMix) -> AdapterMix:
+    """The one form that all equal mixes have: equal uses of an adapter summed, those of weight 0 left out, sorted."""
+    groups: dict[tuple, list[AdapterUse]] = {}
+    for use in mix:
+        groups.setdefault((use.adapter.sha256, use.blocks, use.start, use.end), []).append(use)
+    result = []
+    for _, uses in sorted(groups.items()):
+        # Rounded, so that 0.1 + 0.2 is 0.3.
+        weight, text_weight = (round(math.fsum(parts), 9) for parts in zip(*(use.weights for use in uses)))
+        if weight or text_weight:
+            result.append(replace(uses[0], weight=weight, text_weight=text_weight))
+    return tuple(result)
+
+
+def normalized(mix: AdapterMix) -> tuple[AdapterMix, float]:
+    """The mix with all weights scaled down so that their sizes add up to at most 1, and the factor (1: unchanged).
+
+    Many adapters at full weight push the numbers where the model never was, and the picture burns.
+    """
+    total = math.fsum(max(map(abs, use.weights)) for use in mix)
+    if total <= 1:
+        return mix, 1.0
+    return tuple(
+        replace(use, weight=use.weights[0] / total, text_weight=use.weights[1] / total) for use in mix
+    ), 1 / total

@@ -1,6 +1,6 @@
 """Put an adapter mix on a model, and take it off again, exactly.
 
-W = W0 + sum over adapters of weight * scale * up @ down, summed into the weights once per mix: a denoising step then
+W = W0 + the sum of all adapters' changes at their weights, summed into the weights once per mix: a denoising step then
 costs the same with five adapters as with none. W0 is kept and copied back, never recomputed by subtraction, so that
 the base returns bit for bit.
 """
@@ -13,32 +13,40 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from lora.adapter import Adapter, AdapterMix
+from lora.adapter import Adapter, AdapterMix, AdapterUse, combined, in_block
+from lora.deltas import merged
 from lora.errors import UnfitAdapter, shown
-from lora.formats import Deltas, LoraDelta, read_deltas
+from lora.formats import Deltas, read_adapter
+from lora.inspection import fit
+from lora.names import Place
 
 CACHE_BYTES = 512 * 2**20
 
-Place = tuple[str, str]
+# What is on a layer: (hash of an adapter, its weight there).
+Terms = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
 class AppliedAdapter:
     """What putting an adapter on came to: how many of its layers the model has, and which it lacks."""
 
-    adapter: Adapter
-    weight: float
+    use: AdapterUse
     matched: int
     unmatched: tuple[str, ...]
 
     def public(self) -> dict:
         """For callers."""
+        weight, text_weight = self.use.weights
         return {
-            "id": self.adapter.id,
-            "name": self.adapter.name,
-            "weight": self.weight,
-            "sha256": self.adapter.sha256,
-            "rank": self.adapter.rank,
+            "id": self.use.adapter.id,
+            "name": self.use.adapter.name,
+            "weight": weight,
+            "text_weight": text_weight,
+            "blocks": dict(self.use.blocks),
+            "start": self.use.start,
+            "end": self.use.end,
+            "sha256": self.use.adapter.sha256,
+            "rank": self.use.adapter.rank,
             "matched": self.matched,
             "unmatched": len(self.unmatched),
         }
@@ -49,34 +57,32 @@ class Composer:
 
     def __init__(self, components: Mapping[str, nn.Module]):
         self._layers: dict[Place, nn.Module] = {}
-        self._unet_config = components["unet"].config
         for component, module in components.items():
             for path, layer in module.named_modules():
                 if isinstance(layer, (nn.Linear, nn.Conv2d)):
                     # transformers 5 drops the `text_model.` that adapter files were written with, or keeps it.
                     self._layers[component, path.removeprefix("text_model.")] = layer
+        self.shapes = {place: tuple(layer.weight.shape) for place, layer in self._layers.items()}
         self._originals: dict[Place, torch.Tensor] = {}
-        self._cache: OrderedDict[str, Deltas] = OrderedDict()
-        self._mix: tuple = ()
+        self._on: dict[Place, Terms] = {}
+        self._cache: OrderedDict[str, tuple[Deltas, int]] = OrderedDict()
+        self._cached_bytes = 0
+        self._key: tuple = ()
         self._applied: tuple[AppliedAdapter, ...] = ()
 
     @torch.no_grad()
-    def apply(self, mix: AdapterMix) -> tuple[AppliedAdapter, ...]:
-        """Make the model W0 + mix, whatever was on it before. An unchanged mix costs nothing.
+    def apply(self, mix: AdapterMix, progress: float = 0.0) -> tuple[AppliedAdapter, ...]:
+        """Make the model W0 + mix as of `progress` (0..1 of the steps), whatever was on it before.
 
-        Raises UnreadableAdapter or UnfitAdapter with the base restored.
+        An unchanged mix costs nothing, and of a changed one only the layers that change are merged anew. Raises
+        UnreadableAdapter or UnfitAdapter with the base restored.
         """
-        weights: dict[str, list[float]] = {}
-        for use in mix:
-            weights.setdefault(use.adapter.sha256, []).append(use.weight)
-        sums = {digest: round(math.fsum(parts), 9) for digest, parts in weights.items()}
-        # Sorted by hash: the order of a mix does not change the rounding. 0 is left out: it is the base, exactly.
-        key = tuple(sorted((digest, weight) for digest, weight in sums.items() if weight))
-        if key != self._mix:
+        uses = combined(mix)
+        key = uses, tuple(use.active(progress) for use in uses)
+        if key != self._key:
             try:
-                adapters = {use.adapter.sha256: use.adapter for use in mix}
-                self._put_on([(adapters[digest], weight) for digest, weight in key])
-                self._mix = key
+                self._put_on(uses, progress)
+                self._key = key
             except BaseException:
                 self.restore()
                 raise
@@ -88,61 +94,92 @@ class Composer:
         for place, original in self._originals.items():
             self._layers[place].weight.copy_(original)
         self._originals.clear()
-        self._mix, self._applied = (), ()
+        self._on.clear()
+        self._key, self._applied = (), ()
 
-    def _put_on(self, adapters: list[tuple[Adapter, float]]) -> None:
-        todo: dict[Place, list[tuple[LoraDelta, float]]] = {}
-        applied = []
-        for adapter, weight in adapters:
-            deltas = self._deltas(adapter)
-            fitting = {place: delta for place, delta in deltas.items() if place in self._layers}
-            if not fitting:
-                example = ".".join(next(iter(deltas), ("", "")))
-                raise UnfitAdapter(
-                    f"Adapter {shown(adapter.id)} was made for another model: none of its {len(deltas)} layers, "
-                    f"such as {shown(example, 80)}, is in this one."
-                )
-            for place, delta in fitting.items():
-                self._check_shape(adapter, place, delta)
-                todo.setdefault(place, []).append((delta, weight))
-            unmatched = tuple(".".join(place) for place in deltas if place not in fitting)
-            applied.append(AppliedAdapter(adapter, weight, len(fitting), unmatched))
-        for place in [place for place in self._originals if place not in todo]:
-            self._layers[place].weight.copy_(self._originals.pop(place))
-        for place, terms in todo.items():
-            weight = self._layers[place].weight
+    @torch.no_grad()
+    def changed(self, mix: AdapterMix) -> dict[Place, tuple[torch.Tensor, list]]:
+        """W0 and the (delta, weight) terms of each layer that a mix changes, as of the first step."""
+        uses = combined(mix)
+        self._admitted(uses)
+        terms = self._terms(uses, 0.0)
+        return {place: (self._original(place), self._with_deltas(place, on)) for place, on in terms.items()}
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of kept base weights and of adapters in memory, and the most that each may come to.
+
+        W0 is kept only of the layers that a mix changes; the adapters of the mix that is on stay even above the limit.
+        """
+        return {
+            "originals": sum(tensor.nbytes for tensor in self._originals.values()),
+            "originals_limit": sum(layer.weight.nbytes for layer in self._layers.values()),
+            "adapters": self._cached_bytes,
+            "adapters_limit": CACHE_BYTES,
+        }
+
+    def _put_on(self, uses: AdapterMix, progress: float) -> None:
+        applied = self._admitted(uses)
+        wanted = self._terms(uses, progress)
+        for place in [place for place in self._originals if place not in wanted]:
+            self._layers[place].weight.copy_(self._originals[place])
+            del self._originals[place]
+            self._on.pop(place, None)
+        for place, terms in wanted.items():
+            if self._on.get(place) == terms:
+                continue
+            # Forgotten first: should copying fail half way, what is on the layer is unknown.
+            self._on.pop(place, None)
             if place not in self._originals:
-                self._originals[place] = weight.clone()
-            weight.copy_(merged(self._originals[place], terms))
-        self._applied = tuple(applied)
+                self._originals[place] = self._layers[place].weight.clone()
+            self._layers[place].weight.copy_(merged(self._originals[place], self._with_deltas(place, terms)))
+            self._on[place] = terms
+        self._applied = applied
 
-    def _check_shape(self, adapter: Adapter, place: Place, delta: LoraDelta) -> None:
-        shape = tuple(self._layers[place].weight.shape)
-        offered = (delta.up.shape[0], *delta.down.shape[1:])
-        # A 1 x 1 convolution may have been trained as a linear layer, or the other way round.
-        if shape != offered and shape != (*offered, 1, 1) and (*shape, 1, 1) != offered:
-            raise UnfitAdapter(
-                f"Adapter {shown(adapter.id)} was made for another model: its layer {shown('.'.join(place), 80)} "
-                f"changes weights of shape {list(offered)}, this model's have {list(shape)}."
-            )
+    def _admitted(self, uses: AdapterMix) -> tuple[AppliedAdapter, ...]:
+        """Have all of a mix in memory and judged. Raises what is said in `apply`."""
+        applied = tuple(self._judged(use) for use in uses)
+        self._forget_oldest(keep=len({use.adapter.sha256 for use in uses}))
+        return applied
+
+    def _judged(self, use: AdapterUse) -> AppliedAdapter:
+        found = fit(self._deltas(use.adapter), self.shapes)
+        if not found.fits:
+            raise UnfitAdapter(f"Adapter {shown(use.adapter.id)} {found.reason}")
+        for name, _ in use.blocks:
+            if not any(component == "unet" and in_block(path, name) for component, path in self.shapes):
+                raise UnfitAdapter(f"This model has no block {shown(name)} for adapter {shown(use.adapter.id)}.")
+        return AppliedAdapter(use, len(found.matched), tuple(".".join(place) for place in found.unmatched))
+
+    def _terms(self, uses: AdapterMix, progress: float) -> dict[Place, Terms]:
+        """What each layer is to have on it; an adapter that is used in several ways counts with the sum."""
+        weights: dict[Place, dict[str, list[float]]] = {}
+        for use in uses:
+            active = use.active(progress)
+            for place in self._deltas(use.adapter):
+                # The text is encoded once, before the first step, with all adapters of the mix.
+                if place in self.shapes and (active or place[0] != "unet"):
+                    weights.setdefault(place, {}).setdefault(use.adapter.sha256, []).append(use.weight_of(*place))
+        terms = {
+            place: tuple((digest, total) for digest, parts in own.items() if (total := round(math.fsum(parts), 9)))
+            for place, own in weights.items()
+        }
+        return {place: on for place, on in terms.items() if on}
+
+    def _with_deltas(self, place: Place, terms: Terms) -> list:
+        return [(self._cache[digest][0][place], weight) for digest, weight in terms]
+
+    def _original(self, place: Place) -> torch.Tensor:
+        return self._originals.get(place, self._layers[place].weight)
 
     def _deltas(self, adapter: Adapter) -> Deltas:
         if adapter.sha256 not in self._cache:
-            found = read_deltas(adapter.path, self._unet_config)
-            self._cache[adapter.sha256] = {(c, layer.removeprefix("text_model.")): d for (c, layer), d in found.items()}
+            deltas = read_adapter(adapter.path, self.shapes).deltas
+            size = sum(tensor.nbytes for delta in deltas.values() for tensor in delta.tensors)
+            self._cache[adapter.sha256] = deltas, size
+            self._cached_bytes += size
         self._cache.move_to_end(adapter.sha256)
-        while len(self._cache) > 1 and sum(map(_bytes, self._cache.values())) > CACHE_BYTES:
-            self._cache.popitem(last=False)
-        return self._cache[adapter.sha256]
+        return self._cache[adapter.sha256][0]
 
-
-def merged(original: torch.Tensor, terms: list[tuple[LoraDelta, float]]) -> torch.Tensor:
-    """W0 + sum of weight * scale * up @ down, computed in float32 as one product of the stacked factors."""
-    factors = [(*delta.factors(), weight * delta.scale) for delta, weight in terms]
-    up = torch.cat([scale * up for up, _, scale in factors], 1).to(original.device)
-    down = torch.cat([down for _, down, _ in factors]).to(original.device)
-    return torch.addmm(original.float().flatten(1), up, down).view_as(original)
-
-
-def _bytes(deltas: Deltas) -> int:
-    return sum(delta.up.nbytes + delta.down.nbytes for delta in deltas.values())
+    def _forget_oldest(self, keep: int) -> None:
+        while len(self._cache) > keep and self._cached_bytes > CACHE_BYTES:
+            self._cached_bytes -= self._cache.popitem(last=False)[1][1]

@@ -1,160 +1,144 @@
-"""safetensors file -> deltas by layer. Refuses what is not a plain LoRA file; never unpickles.
+"""safetensors file -> deltas by layer, whatever tool wrote it. What is not understood is refused.
 
-Understood: the diffusers and PEFT key layouts (`unet.LAYER.lora_A.weight` / `lora_B.weight`, or the older
-`lora.down` / `lora.up`), with the alpha of each layer from an `.alpha` tensor or from PEFT's metadata; and kohya's
-(`lora_unet_`, `lora_te1_`, ...), whose names diffusers translates.
+Layouts: diffusers (`unet.LAYER.lora_A.weight`, or the older `lora.down`), raw PEFT (`base_model.model.LAYER...`), and
+kohya's and LyCORIS' (`lora_unet_`, `lora_te1_`, ... with underscores for dots, in diffusers' or the original
+order of blocks). Kinds: LoRA, LoCon with or without a core, LoHa, LoKr, and DoRA on top of each.
 """
 
-import json
 import re
-from dataclasses import dataclass
-from hashlib import file_digest
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
-from safetensors import SafetensorError, safe_open
 
+from lora.deltas import Delta, DoraDelta, LohaDelta, LokrDelta, LoraDelta
 from lora.errors import UnreadableAdapter, shown
+from lora.files import read
+from lora.names import Names, Place, Shapes
+from lora.scaling import Scaling
 
-MAX_BYTES, MAX_RANK, MAX_ALPHA, MAX_TENSORS = 2**31, 1024, 1e5, 20_000
-KOHYA = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_")
+MAX_RANK, MAX_ALPHA = 1024, 1e5
 KEY = re.compile(
-    r"(?P<component>unet|text_encoder_2|text_encoder)\.(?P<layer>[\w.]+?)\.(?:lora\.|lora_linear_layer\.)?"
-    r"(?P<part>lora_A|lora_B|down|up|alpha)(?:\.default)?(?:\.weight)?"
+    r"(?P<stem>[\w.-]{1,300}?)\.(?P<part>lora_[AB]|lora_down|lora_up|lora_mid|(?:lora\.|lora_linear_layer\.)?(?:down|up)"
+    r"|lora_magnitude_vector|dora_scale|alpha|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2)"
+    r"(?:\.default)?(?:\.weight)?"
 )
+SAME_PART = {"lora_down": "lora_A", "down": "lora_A", "lora_up": "lora_B", "up": "lora_B"}
+# Embeddings that some tools put into the same file: they belong to words, not to layers.
+NOT_LAYERS = ("bundle_emb.", "emb_params")
+
+Deltas = dict[Place, Delta]
 
 
 @dataclass(frozen=True)
-class LoraDelta:
-    """One layer's change dW = scale * up @ down (Hu et al. 2021, section 4.1), scale = alpha / rank.
+class AdapterFile:
+    """An adapter in the one form that everything else works on.
 
-    `down` is rank x in [x kernel x kernel], `up` is out x rank [x 1 x 1], both as stored.
+    `ignored` are tensors that belong to no layer; `notes` say in words what had to be assumed.
     """
 
-    down: torch.Tensor
-    up: torch.Tensor
-    scale: float
+    deltas: Deltas
+    metadata: Mapping[str, str]
+    ignored: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def rank(self) -> int:
-        return self.down.shape[0]
-
-    def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(up, down) as float32 matrices out x rank and rank x (in * kernel), the scale not yet applied."""
-        return self.up.float().flatten(1), self.down.float().flatten(1)
+        """The largest of its layers' ranks."""
+        return max(delta.rank for delta in self.deltas.values())
 
 
-# (component, layer) -> delta
-Deltas = dict[tuple[str, str], LoraDelta]
+def read_adapter(path: Path, shapes: Shapes, header_only: bool = False) -> AdapterFile:
+    """Read an adapter for a model whose layers have those shapes; layers that it lacks keep their name in the file.
 
-
-def sha256(path: Path) -> str:
-    """Hash of the whole file."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
-def read_metadata(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
-    """The file's metadata and its tensors' shapes, without reading a tensor."""
-    with _opened(path) as file:
-        return file.metadata() or {}, {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-
-
-def read_deltas(path: Path, unet_config: dict | None = None) -> Deltas:
-    """All deltas of an adapter file, tensors in the precision that they are stored in.
-
-    `unet_config` is the config of the UNet it goes on: kohya's files for SDXL count its blocks in another way.
-    Raises UnreadableAdapter for anything that is not a complete, finite LoRA of bounded rank.
+    With `header_only` the deltas know their shapes and scales, not their values. Raises UnreadableAdapter for anything
+    that is not a complete, finite adapter of bounded rank.
     """
-    with _opened(path) as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        alphas = _metadata_alphas(file.metadata() or {})
-    if any(key.startswith(KOHYA) for key in tensors):
-        tensors = _from_kohya(path.name, tensors, unet_config)
-    layers: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
-    for key, tensor in tensors.items():
+    file = read(path, header_only)
+    layers: dict[str, dict[str, torch.Tensor]] = {}
+    ignored = tuple(key for key in file.tensors if key.startswith(NOT_LAYERS))
+    for key, tensor in file.tensors.items():
+        if key in ignored:
+            continue
         match = KEY.fullmatch(key)
         if match is None:
             raise UnreadableAdapter(
-                f"{path.name} has a tensor {shown(key, 80)} that is no LoRA weight of a known layout."
+                f"{path.name} has a tensor {shown(key, 80)} that is no adapter weight of a known layout."
             )
-        if not torch.isfinite(tensor.float()).all():
+        if not tensor.is_meta and not torch.isfinite(tensor.float()).all():
             raise UnreadableAdapter(f"{path.name} has values that are not finite in {shown(key, 80)}.")
-        part = {"down": "lora_A", "up": "lora_B"}.get(match["part"], match["part"])
-        layers.setdefault((match["component"], match["layer"]), {})[part] = tensor
-    return {place: _delta(path.name, place, parts, alphas) for place, parts in layers.items()}
+        part = match["part"].rpartition(".")[2]
+        parts = layers.setdefault(match["stem"], {})
+        if parts.setdefault(SAME_PART.get(part, part), tensor) is not tensor:
+            raise UnreadableAdapter(f"{path.name} has {shown(key, 80)} twice, under two names.")
+    if not layers:
+        raise UnreadableAdapter(f"{path.name} holds no adapter weights of a known layout.")
+    names, scaling, deltas = Names(shapes), Scaling.of(path, file.metadata, layers), {}
+    for stem, parts in layers.items():
+        places = names.places(stem)
+        delta = _delta(path.name, stem, places[0], parts, scaling)
+        # Raw PEFT does not say which text encoder it is for; the width does.
+        place = next((p for p in places if p in shapes and delta.fits(shapes[p])), places[0])
+        if place in deltas:
+            raise UnreadableAdapter(f"{path.name} has the layer {shown('.'.join(place), 80)} twice.")
+        deltas[place] = delta
+    return AdapterFile(deltas, file.metadata, ignored, scaling.notes)
 
 
-def _from_kohya(name: str, tensors: dict[str, torch.Tensor], unet_config: dict | None) -> dict[str, torch.Tensor]:
-    """kohya's names -> diffusers' names, by diffusers; what it would drop or not understand is refused here."""
-    if any("dora_scale" in key for key in tensors):
-        raise UnreadableAdapter(f"{name} is a DoRA in kohya's layout, which is not supported yet.")
+def _delta(name: str, stem: str, place: Place, parts: dict[str, torch.Tensor], scaling: Scaling) -> Delta:
+    where = shown(stem, 80)
+    left = dict(parts)
+    magnitude, dora_scale = left.pop("lora_magnitude_vector", None), left.pop("dora_scale", None)
     try:
-        found, alphas = StableDiffusionXLLoraLoaderMixin.lora_state_dict(dict(tensors), unet_config=unet_config)
-    except (ValueError, KeyError, IndexError, AttributeError) as error:
-        raise UnreadableAdapter(f"{name} is in kohya's layout, but not a plain LoRA of SDXL or SD 1.5.") from error
-    # diffusers names attention layers after its former processors, and an alpha after the tensor that it scales.
-    named = found | {key: torch.tensor(float(alpha)) for key, alpha in (alphas or {}).items()}
-    return {_plain(key): tensor for key, tensor in named.items()}
+        delta = _scaled(name, where, place, left, scaling)
+        if magnitude is not None:
+            delta = DoraDelta(delta, magnitude, axis=0, inside=True)
+        elif dora_scale is not None:
+            # 1 x in: a magnitude for each input; out x 1: for each output.
+            delta = DoraDelta(delta, dora_scale, axis=int(dora_scale.shape[0] == 1), inside=False)
+    except KeyError as error:
+        raise UnreadableAdapter(f"{name} lacks {error.args[0]} for layer {where}.") from None
+    except (ValueError, IndexError, RuntimeError) as error:
+        raise UnreadableAdapter(f"{name} has tensors that do not go together in {where}: {shown(error, 80)}.") from None
+    if left:
+        raise UnreadableAdapter(f"{name} has {min(left)} in {where}, where it does not belong.")
+    return delta
 
 
-def _plain(key: str) -> str:
-    key = re.sub(r"\.processor\.(to_[qkv])_lora\.", r".\1.", key).replace(".processor.to_out_lora.", ".to_out.0.")
-    key = re.sub(r"\.self_attn\.to_([qkv]|out)_lora\.", r".self_attn.\1_proj.", key)
-    return re.sub(r"(\.lora|\.lora_linear_layer)?\.down\.weight\.alpha$", ".alpha", key)
+def _scaled(name: str, where: str, place: Place, parts: dict[str, torch.Tensor], scaling: Scaling) -> Delta:
+    """Take a delta's tensors out of `parts`; its scale from its own alpha, or else from the file's metadata."""
+    alpha = parts.pop("alpha", None)
+    delta = _unscaled(parts)
+    if not 1 <= delta.rank <= MAX_RANK and not (isinstance(delta, LokrDelta) and delta.rank == 0):
+        raise UnreadableAdapter(f"{name} has rank {delta.rank} in {where}; 1 to {MAX_RANK} are taken.")
+    value = scaling.alpha(place, delta.rank) if alpha is None else float(alpha)
+    if not abs(value) <= MAX_ALPHA:
+        raise UnreadableAdapter(f"{name} has alpha {value:g} in {where}; up to {MAX_ALPHA:g} is taken.")
+    if delta.rank:
+        return replace(delta, scale=value / delta.rank)
+    # Two whole matrices have no rank: LyCORIS takes the scale to be 1, whatever alpha says; PEFT has its own.
+    return delta if alpha is not None else replace(delta, scale=scaling.without_rank(place))
 
 
-def _delta(name: str, place: tuple[str, str], parts: dict[str, torch.Tensor], alphas) -> LoraDelta:
-    down, up, layer = parts.get("lora_A"), parts.get("lora_B"), ".".join(place)
-    if down is None or up is None:
-        raise UnreadableAdapter(f"{name} has only half of the pair for layer {shown(layer, 80)}.")
-    if down.ndim not in (2, 4) or up.ndim != down.ndim or up.shape[1] != down.shape[0]:
-        raise UnreadableAdapter(f"{name} has shapes {list(down.shape)} and {list(up.shape)} in {shown(layer, 80)}.")
-    rank = down.shape[0]
-    if not 1 <= rank <= MAX_RANK:
-        raise UnreadableAdapter(f"{name} has rank {rank} in {shown(layer, 80)}; 1 to {MAX_RANK} are taken.")
-    alpha = float(parts["alpha"]) if "alpha" in parts else alphas(place, rank)
-    if not 0 <= abs(alpha) <= MAX_ALPHA:
-        raise UnreadableAdapter(f"{name} has alpha {alpha:g} in {shown(layer, 80)}; up to {MAX_ALPHA:g} is taken.")
-    return LoraDelta(down, up, alpha / rank)
+def _unscaled(parts: dict[str, torch.Tensor]) -> Delta:
+    if any(part.startswith("hada_") for part in parts):
+        names = {"a1": "hada_w1_a", "b1": "hada_w1_b", "a2": "hada_w2_a", "b2": "hada_w2_b"}
+        cores = {core: parts.pop(f"hada_{core}") for core in ("t1", "t2") if f"hada_{core}" in parts}
+        return LohaDelta(**{field: parts.pop(part) for field, part in names.items()}, **cores, scale=1.0)
+    if any(part.startswith("lokr_") for part in parts):
+        w1, w2 = _kronecker(parts, "lokr_w1"), _kronecker(parts, "lokr_w2", "lokr_t2")
+        ranks = [w[1].shape[0] for w in (w1, w2) if len(w) > 1]
+        return LokrDelta(w1, w2, 1.0, ranks[0] if ranks else 0)
+    down, up, core = parts.pop("lora_A"), parts.pop("lora_B"), parts.pop("lora_mid", None)
+    if core is not None:
+        # A convolution as 1 x 1, core, 1 x 1: the core goes into the down factor, and it is a plain LoRA.
+        down = torch.einsum("abkl,bi->aikl", core.float(), down.float().flatten(1))
+    return LoraDelta(down, up, 1.0)
 
 
-def _metadata_alphas(metadata: dict[str, str]):
-    """(component, layer), rank -> alpha, as PEFT's config in the metadata says; the rank itself where it is silent.
-
-    Only plain numbers are taken from it: its patterns are regular expressions from a stranger, so a layer's own entry
-    in `alpha_pattern` counts where it is spelt out in full, and is otherwise not interpreted.
-    """
-    try:
-        config = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-    except ValueError:
-        config = {}
-    config = config if isinstance(config, dict) else {}
-
-    def alpha(place: tuple[str, str], rank: int) -> float:
-        component, layer = place
-        own = config.get(f"{component}.alpha_pattern")
-        value = (
-            own.get(layer) if isinstance(own, dict) and layer in own else config.get(f"{component}.lora_alpha", rank)
-        )
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise UnreadableAdapter(f"The metadata gives alpha {shown(value)} for {component}; a number is needed.")
-        # rsLoRA divides by sqrt(rank) (Kalajdzievski 2023); expressed here as an alpha for alpha / rank.
-        return value * rank**0.5 if config.get(f"{component}.use_rslora") is True else value
-
-    return alpha
-
-
-def _opened(path: Path):
-    if path.suffix != ".safetensors":
-        raise UnreadableAdapter(f"{path.name} is not a .safetensors file; other formats can run code and are refused.")
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UnreadableAdapter(f"{path.name} is larger than {MAX_BYTES >> 30} GiB.")
-        file = safe_open(path, framework="pt")
-        if len(file.keys()) > MAX_TENSORS:
-            raise UnreadableAdapter(f"{path.name} has more than {MAX_TENSORS} tensors.")
-        return file
-    except (SafetensorError, OSError) as error:
-        raise UnreadableAdapter(f"{path.name} is missing, damaged or no safetensors file.") from error
+def _kronecker(parts: dict[str, torch.Tensor], name: str, core: str = "") -> tuple[torch.Tensor, ...]:
+    if name in parts:
+        return (parts.pop(name),)
+    factors = parts.pop(f"{name}_a"), parts.pop(f"{name}_b")
+    return (*factors, parts.pop(core)) if core in parts else factors

@@ -1,7 +1,6 @@
 """Which adapters there are: the built-in ones and those of a folder."""
 
 import logging
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,8 +11,11 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from lora.adapter import Adapter
 from lora.errors import AdapterError, UnknownAdapter, UnreadableAdapter, shown
-from lora.formats import KEY, KOHYA, read_metadata, sha256
+from lora.files import sha256
+from lora.formats import read_adapter
+from lora.inspection import triggers
 
+MAX_NAME = 120
 PREVIEWS = (".webp", ".png", ".jpg")
 log = logging.getLogger(__name__)
 
@@ -63,31 +65,29 @@ class Library:
         raise UnknownAdapter(f"There is no adapter {shown(adapter_id)}; known adapters: {known}.")
 
 
-def _is_down(key: str) -> bool:
-    if key.startswith(KOHYA):
-        return key.endswith(".lora_down.weight")
-    match = KEY.fullmatch(key)
-    return bool(match) and match["part"] in ("lora_A", "down")
+def adapter_id(name: str) -> str:
+    """A file's name without its ending, as an id; a name that could lead to another folder is refused."""
+    if not name.isprintable() or "/" in name or "\\" in name or name.startswith(".") or len(name) > MAX_NAME:
+        raise UnreadableAdapter(
+            f"The file name {shown(name)} is not taken; use one of up to {MAX_NAME} letters, digits, dots and dashes."
+        )
+    return re.sub(r"[^\w.-]", "_", Path(name).stem)
 
 
 def describe(path: Path, source: str) -> Adapter:
     """Read an adapter file's header. Raises UnreadableAdapter."""
-    metadata, shapes = read_metadata(path)
-    ranks = [shape[0] for key, shape in shapes.items() if shape and _is_down(key)]
-    if not ranks:
-        raise UnreadableAdapter(f"{path.name} holds no LoRA weights of a known layout.")
-    trigger = metadata.get("modelspec.trigger_phrase", "")
+    file = read_adapter(path, {}, header_only=True)
     return Adapter(
-        id=re.sub(r"[^\w.-]", "_", path.stem),
-        name=metadata.get("modelspec.title") or path.stem,
+        id=adapter_id(path.name),
+        name=file.metadata.get("modelspec.title") or path.stem,
         path=path,
         sha256=sha256(path),
-        rank=max(ranks),
-        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        rank=file.rank,
+        parameters=sum(tensor.numel() for delta in file.deltas.values() for tensor in delta.tensors),
         size=path.stat().st_size,
         source=source,
-        triggers=tuple(t.strip() for t in trigger.split(",") if t.strip()),
-        licence=metadata.get("modelspec.license", "unknown"),
-        description=metadata.get("modelspec.description", ""),
+        triggers=triggers(file.metadata),
+        licence=file.metadata.get("modelspec.license", "unknown"),
+        description=file.metadata.get("modelspec.description", ""),
         preview=next((p for ending in PREVIEWS if (p := path.with_suffix(ending)).exists()), None),
     )

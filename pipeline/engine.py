@@ -88,20 +88,25 @@ class Engine:
             try:
                 watch, images = Stopwatch(), []
                 # Before encoding: an adapter may change the text encoders.
-                applied = composer.apply(request.adapters)
+                mix, scale = request.mix
+                applied = composer.apply(mix)
                 watch.lap("adapters")
                 texts = conditioning.encode_pair(components, request.prompt, request.negative_prompt)
                 watch.lap("text")
                 for index, seed in enumerate(request.seeds):
                     latents = None
+                    composer.apply(mix)
                     for denoised in self._denoise(components, texts, request, seed):
                         latents = denoised.latents
                         preview = previewer(denoised.estimate) if previews else None
                         yield DenoiseStep(index, request.num_images, denoised.step, request.steps, preview)
+                        # Merges only where an adapter starts or ends; at all other steps the mix is unchanged.
+                        if denoised.step < request.steps:
+                            composer.apply(mix, denoised.step / request.steps)
                     watch.lap("denoise")
                     images.append(encode_png(decode(components.vae, finite(latents))))
                     watch.lap("decode")
-                generation = Generation(tuple(images), self._details(components, request, applied, watch))
+                generation = Generation(tuple(images), self._details(components, request, applied, scale, watch))
             except torch.OutOfMemoryError as error:
                 composer.restore()
                 size = f"{request.width} x {request.height}"
@@ -155,13 +160,19 @@ class Engine:
         )
 
     def _details(
-        self, components: Components, request: GenerationRequest, applied: tuple[AppliedAdapter, ...], watch: Stopwatch
+        self,
+        components: Components,
+        request: GenerationRequest,
+        applied: tuple[AppliedAdapter, ...],
+        scale: float,
+        watch: Stopwatch,
     ) -> dict:
         return {
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
             "tokens": conditioning.tokenize(components.tokenizers, request.prompt).public(),
             "adapters": [adapter.public() for adapter in applied],
+            "adapters_scale": scale,
             "width": request.width,
             "height": request.height,
             "steps": request.steps,

@@ -2,14 +2,18 @@
 
 import math
 import random
+import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lora.adapter import Adapter, AdapterMix, AdapterUse
+from lora.adapter import Adapter, AdapterMix, AdapterUse, normalized
 from lora.errors import InvalidRequest, TooLong
 
 SEEDS = 2**32
+BLOCK = re.compile(r"down|mid|up|mid_block(\.[a-z0-9_.]{1,60})?|(down|up)_blocks\.\d{1,2}(\.[a-z0-9_.]{1,60})?")
+ADAPTER_KEYS = ("id", "weight", "text_weight", "blocks", "start", "end")
+MAX_BLOCKS = 32
 MAX_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_ADAPTERS, MAX_WEIGHT, MAX_CHARACTERS = 150, 30.0, 4, 10, 2.0, 10_000
 
 
@@ -48,6 +52,7 @@ class GenerationRequest:
     scheduler: str
     seed: int
     num_images: int
+    normalize_adapters: bool = False
 
     @classmethod
     def create(
@@ -72,7 +77,13 @@ class GenerationRequest:
             scheduler=one_of("scheduler", given.get("scheduler", limits.scheduler), limits.schedulers),
             seed=random.SystemRandom().randrange(SEEDS) if seed == -1 else seed,
             num_images=whole("num_images", given.get("num_images", 1), 1, MAX_IMAGES),
+            normalize_adapters=switch("normalize_adapters", given.get("normalize_adapters", False)),
         )
+
+    @property
+    def mix(self) -> tuple[AdapterMix, float]:
+        """The adapters as they are put on, and the factor (up to 1) on their weights that normalising comes to."""
+        return normalized(self.adapters) if self.normalize_adapters else (self.adapters, 1.0)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -124,19 +135,48 @@ def one_of(field: str, value: object, choices: tuple[str, ...]) -> str:
     return value
 
 
+def switch(field: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequest(field, value, "true or false")
+    return value
+
+
 def adapter_mix(value: object, find_adapter: Callable[[str], Adapter]) -> AdapterMix:
-    """`[{"id": "ink", "weight": 0.8}, ...]` -> the adapters by that id."""
+    """`[{"id": "ink", "weight": 0.8}, ...]` -> the adapters by that id, with all that ADAPTER_KEYS may say."""
     if not isinstance(value, (list, tuple)):
         raise InvalidRequest("adapters", value, 'a list like [{"id": "ink", "weight": 0.8}]')
     if len(value) > MAX_ADAPTERS:
         raise TooLong("adapters", f"{len(value)} long", f"a list of at most {MAX_ADAPTERS}")
-    mix = []
-    for i, item in enumerate(value):
-        field = f"adapters[{i}]"
-        if not isinstance(item, Mapping) or not isinstance(item.get("id"), str):
-            raise InvalidRequest(field, item, 'an object like {"id": "ink", "weight": 0.8}')
-        if unknown := sorted(map(str, set(item) - {"id", "weight"})):
-            raise InvalidRequest(f"{field} key", unknown[0], "id or weight")
-        weight = real(f"{field}.weight", item.get("weight", 1.0), -MAX_WEIGHT, MAX_WEIGHT)
-        mix.append(AdapterUse(find_adapter(item["id"]), weight))
-    return tuple(mix)
+    return tuple(_adapter_use(f"adapters[{i}]", item, find_adapter) for i, item in enumerate(value))
+
+
+def _adapter_use(field: str, item: object, find_adapter: Callable[[str], Adapter]) -> AdapterUse:
+    if not isinstance(item, Mapping) or not isinstance(item.get("id"), str):
+        raise InvalidRequest(field, item, 'an object like {"id": "ink", "weight": 0.8}')
+    if unknown := sorted(map(str, set(item) - set(ADAPTER_KEYS))):
+        raise InvalidRequest(f"{field} key", unknown[0], "one of " + ", ".join(ADAPTER_KEYS))
+    weight = real(f"{field}.weight", item.get("weight", 1.0), -MAX_WEIGHT, MAX_WEIGHT)
+    text_weight = item.get("text_weight")
+    if text_weight is not None:
+        text_weight = real(f"{field}.text_weight", text_weight, -MAX_WEIGHT, MAX_WEIGHT)
+    start, end = (
+        real(f"{field}.{name}", item.get(name, usual), 0, 1) for name, usual in (("start", 0.0), ("end", 1.0))
+    )
+    if start >= end:
+        raise InvalidRequest(f"{field}.start", item.get("start", 0.0), f"less than its end, which is {end:g}")
+    blocks = _block_factors(f"{field}.blocks", item.get("blocks"))
+    return AdapterUse(find_adapter(item["id"]), weight, text_weight, blocks, start, end)
+
+
+def _block_factors(field: str, value: object) -> tuple[tuple[str, float], ...]:
+    """`{"down": 0.5, "up_blocks.0": 1}` -> sorted pairs; factors as weights, -2..2."""
+    if value is None:
+        return ()
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(field, value, 'an object like {"down": 0.5, "mid": 1, "up": 0}')
+    if len(value) > MAX_BLOCKS:
+        raise TooLong(field, f"{len(value)} long", f"an object of at most {MAX_BLOCKS} blocks")
+    for name in value:
+        if not isinstance(name, str) or not BLOCK.fullmatch(name):
+            raise InvalidRequest(f"{field} key", name, 'down, mid, up or a block of the model such as "up_blocks.0"')
+    return tuple(sorted((name, real(f"{field}.{name}", f, -MAX_WEIGHT, MAX_WEIGHT)) for name, f in value.items()))

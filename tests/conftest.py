@@ -8,7 +8,9 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import pytest
 import torch
 
+from pipeline.models import load, load_profile
 from tests import tiny
+from tests.adapters import library_with
 
 torch.set_num_threads(1)
 
@@ -23,3 +25,11 @@ def tiny_sdxl(tmp_path_factory):
 def tiny_sd15(tmp_path_factory):
     """Folder of a tiny random SD-1.5-format model."""
     return tiny.tiny_sd15(tmp_path_factory.mktemp("sd15"))
+
+
+@pytest.fixture(scope="module", params=["tiny_sdxl", "tiny_sd15"])
+def model(request, tmp_path_factory):
+    """(folder, components, library of two adapters) for both families."""
+    folder = request.getfixturevalue(request.param)
+    components = load(load_profile(base_model=str(folder)))
+    return folder, components, library_with(components, tmp_path_factory.mktemp("adapters"), "ink", "gloss")

@@ -15,35 +15,8 @@ from lora.adapter import AdapterUse
 from lora.composition import Composer
 from lora.errors import AdapterError, UnfitAdapter, UnknownAdapter, UnreadableAdapter
 from lora.library import Library, describe
-from pipeline.models import load, load_profile
-from tests.adapters import library_with, save_adapter
-
-
-@pytest.fixture(scope="module", params=["tiny_sdxl", "tiny_sd15"])
-def model(request, tmp_path_factory):
-    """(folder, components, library of two adapters) for both families."""
-    folder = request.getfixturevalue(request.param)
-    components = load(load_profile(base_model=str(folder)))
-    return folder, components, library_with(components, tmp_path_factory.mktemp("adapters"), "ink", "gloss")
-
-
-def snapshot(components) -> list[torch.Tensor]:
-    return [v.clone() for m in components.adaptable().values() for v in m.state_dict().values()]
-
-
-def same(components, before: list[torch.Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(snapshot(components), before))
-
-
-def outputs(unet, encoder) -> list[torch.Tensor]:
-    rng = torch.Generator().manual_seed(0)
-    hidden = torch.randn(1, 77, unet.config.cross_attention_dim, generator=rng)
-    added = (
-        {"text_embeds": torch.ones(1, 32), "time_ids": torch.ones(1, 6)} if unet.config.addition_embed_type else None
-    )
-    with torch.no_grad():
-        picture = unet(torch.randn(1, 4, 16, 16, generator=rng), 500, hidden, added_cond_kwargs=added).sample
-        return [picture, encoder(torch.tensor([[1, 2, 3]])).last_hidden_state]
+from tests.adapters import save_adapter
+from tests.weights import outputs, same, snapshot
 
 
 def test_merged_equals_peft_injection_within_rounding(model):

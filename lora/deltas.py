@@ -1,0 +1,248 @@
+"""What adapters do to one layer's weight, by the formulas of their papers, in float32.
+
+Every delta has `rank`, `scale` (alpha / rank), `matrix` (rows and columns of the weight that it changes, kernels
+flattened into the columns) and `change(base, weight)`: what to add to the base weight at a strength of `weight`.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+
+import torch
+
+
+class Delta(ABC):
+    """One layer's change. Raises ValueError when it is made of tensors whose shapes do not go together."""
+
+    kind: str
+    rank: int
+    scale: float
+    matrix: tuple[int, int]
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """What it holds, as stored."""
+        return [value for f in fields(self) if isinstance(value := getattr(self, f.name), torch.Tensor)]
+
+    @property
+    def alpha(self) -> float:
+        """The numerator of the scale."""
+        return self.scale * self.rank
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether a weight of that shape can be changed. A 1 x 1 convolution and a linear layer are the same."""
+        return self.matrix == (shape[0], math.prod(shape[1:]))
+
+    @abstractmethod
+    def dense(self, shape: tuple[int, ...], device: torch.device | str = "cpu") -> torch.Tensor:
+        """dW for a weight of that shape, at strength 1."""
+
+    def change(self, base: torch.Tensor, weight: float) -> torch.Tensor:
+        """W - W0 for W0 = `base` (float32)."""
+        return weight * self.dense(base.shape, base.device)
+
+
+@dataclass(frozen=True)
+class LoraDelta(Delta):
+    """dW = scale * up @ down (Hu et al. 2021, section 4.1).
+
+    `down` is rank x in [x kernel x kernel], `up` is out x rank [x 1 x 1], both as stored.
+    """
+
+    down: torch.Tensor
+    up: torch.Tensor
+    scale: float
+    kind = "LoRA"
+
+    def __post_init__(self):
+        down, up = self.down, self.up
+        _need(down.ndim in (2, 4) and up.ndim == down.ndim and up.shape[1] == down.shape[0], self)
+        _need(math.prod(up.shape[2:]) == 1, self)
+
+    @property
+    def rank(self) -> int:
+        return self.down.shape[0]
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        return self.up.shape[0], math.prod(self.down.shape[1:])
+
+    def factors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(up, down) as float32 matrices out x rank and rank x (in * kernel), the scale not yet applied."""
+        return self.up.float().flatten(1), self.down.float().flatten(1)
+
+    def dense(self, shape, device="cpu"):
+        up, down = self.factors()
+        return (self.scale * up.to(device) @ down.to(device)).view(shape)
+
+
+@dataclass(frozen=True)
+class LohaDelta(Delta):
+    """dW = scale * (a1 @ b1) * (a2 @ b2), elementwise (FedPara, Hyeon-Woo et al. 2021; LyCORIS, Yeh et al. 2023).
+
+    a: out x rank, b: rank x (in * kernel). With cores t: rank x rank x kernel x kernel (Tucker), a is rank x out and
+    b is rank x in.
+    """
+
+    a1: torch.Tensor
+    b1: torch.Tensor
+    a2: torch.Tensor
+    b2: torch.Tensor
+    scale: float
+    t1: torch.Tensor | None = None
+    t2: torch.Tensor | None = None
+    kind = "LoHa"
+
+    def __post_init__(self):
+        _need((self.t1 is None) == (self.t2 is None) and len(self.matrix) == 2, self)
+        for a, b, t in ((self.a1, self.b1, self.t1), (self.a2, self.b2, self.t2)):
+            _need(_product_matrix(a, b, t) == self.matrix, self)
+
+    @property
+    def rank(self) -> int:
+        return self.b1.shape[0]
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        return _product_matrix(self.a1, self.b1, self.t1)
+
+    def dense(self, shape, device="cpu"):
+        first, second = (_product(*p, device) for p in ((self.a1, self.b1, self.t1), (self.a2, self.b2, self.t2)))
+        return (self.scale * first * second).view(shape)
+
+
+@dataclass(frozen=True)
+class LokrDelta(Delta):
+    """dW = scale * kron(w1, w2) (LyCORIS, Yeh et al. 2023, section 3).
+
+    w1 and w2 are whole, or products a @ b as in LohaDelta, w2 also with a core; then `w1` and `w2` are the pairs
+    or triples (a, b, core). `rank` is that of the products.
+    """
+
+    w1: tuple[torch.Tensor, ...]
+    w2: tuple[torch.Tensor, ...]
+    scale: float
+    rank: int
+    kind = "LoKr"
+
+    def __post_init__(self):
+        _need(len(_whole_matrix(self.w1)) == len(_whole_matrix(self.w2)) == 2, self)
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        return [*self.w1, *self.w2]
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        (a, b), (c, d) = _whole_matrix(self.w1), _whole_matrix(self.w2)
+        return a * c, b * d
+
+    def fits(self, shape):
+        (_, b), (_, d) = _whole_matrix(self.w1), _whole_matrix(self.w2)
+        return super().fits(shape) and shape[1] % b == 0 and d % math.prod(shape[2:]) == 0
+
+    def dense(self, shape, device="cpu"):
+        w1, w2 = _whole(self.w1, device), _whole(self.w2, device)
+        w2 = w2.reshape(w2.shape[0], shape[1] // w1.shape[1], -1)
+        # The kernel stays apart: kron(w1, w2) of each of its points.
+        return self.scale * torch.einsum("ab,cdk->acbdk", w1, w2).reshape(shape)
+
+
+@dataclass(frozen=True)
+class DoraDelta(Delta):
+    """W = magnitude * (W0 + dW) / ||W0 + dW|| (Liu et al. 2024, equation 5), dW that of `inner`.
+
+    The norm runs over all axes but `axis`: 0 = a magnitude for each output, 1 = for each input (early LyCORIS).
+    A strength other than 1 scales dW (`inside`, as PEFT does) or else W - W0 (as the tools that read LyCORIS do).
+    """
+
+    inner: Delta
+    magnitude: torch.Tensor
+    axis: int
+    inside: bool
+
+    def __post_init__(self):
+        _need(self.magnitude.ndim >= 1, self)
+
+    @property
+    def kind(self) -> str:
+        return f"DoRA ({self.inner.kind})"
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        return [*self.inner.tensors, self.magnitude]
+
+    @property
+    def rank(self) -> int:
+        return self.inner.rank
+
+    @property
+    def scale(self) -> float:
+        return self.inner.scale
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        return self.inner.matrix
+
+    def fits(self, shape):
+        return self.inner.fits(shape) and self.magnitude.numel() == shape[self.axis]
+
+    def dense(self, shape, device="cpu"):
+        raise ValueError("DoRA has no change apart from its base weight")
+
+    def change(self, base, weight):
+        moved = base + self.inner.change(base, weight if self.inside else 1.0)
+        sizes = [1] * base.ndim
+        sizes[self.axis] = -1
+        norm = moved.transpose(0, self.axis).flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+        whole = moved * (self.magnitude.float().flatten().to(base.device) / norm).view(sizes)
+        return whole - base if self.inside else weight * (whole - base)
+
+
+def merged(original: torch.Tensor, terms: list[tuple[Delta, float]]) -> torch.Tensor:
+    """W0 + the sum of all changes, each at its weight, in float32. Plain LoRAs are one product of stacked factors."""
+    base = original.float()
+    low = [(*delta.factors(), weight * delta.scale) for delta, weight in terms if isinstance(delta, LoraDelta)]
+    total = base
+    if low:
+        up = torch.cat([scale * up for up, _, scale in low], 1).to(base.device)
+        down = torch.cat([down for _, down, _ in low]).to(base.device)
+        total = torch.addmm(base.flatten(1), up, down).view_as(base)
+    for delta, weight in terms:
+        if not isinstance(delta, LoraDelta):
+            total = total + delta.change(base, weight)
+    return total
+
+
+def _need(true: bool, delta: Delta) -> None:
+    if not true:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in delta.tensors)
+        raise ValueError(f"shapes {shapes}")
+
+
+def _product_matrix(a: torch.Tensor, b: torch.Tensor, core: torch.Tensor | None = None) -> tuple[int, ...]:
+    """Rows and columns of `_product`; empty where the shapes do not go together."""
+    if a.ndim != 2 or b.ndim != 2:
+        return ()
+    if core is None:
+        return (a.shape[0], b.shape[1]) if a.shape[1] == b.shape[0] else ()
+    if core.ndim != 4 or core.shape[:2] != (a.shape[0], b.shape[0]):
+        return ()
+    return a.shape[1], b.shape[1] * math.prod(core.shape[2:])
+
+
+def _product(a: torch.Tensor, b: torch.Tensor, core: torch.Tensor | None, device) -> torch.Tensor:
+    a, b = a.float().to(device), b.float().to(device)
+    return a @ b if core is None else torch.einsum("ijkl,io,jn->onkl", core.float().to(device), a, b).flatten(1)
+
+
+def _whole_matrix(parts: tuple[torch.Tensor, ...]) -> tuple[int, ...]:
+    if len(parts) > 1:
+        return _product_matrix(*parts)
+    return (parts[0].shape[0], math.prod(parts[0].shape[1:])) if parts and parts[0].ndim >= 2 else ()
+
+
+def _whole(parts: tuple[torch.Tensor, ...], device) -> torch.Tensor:
+    if len(parts) == 1:
+        return parts[0].float().flatten(1).to(device)
+    return _product(parts[0], parts[1], parts[2] if len(parts) == 3 else None, device)

@@ -1,0 +1,84 @@
+"""The layer that a name in an adapter file means: as diffusers, PEFT, kohya's tools and the original SDXL call it."""
+
+import re
+from collections.abc import Mapping
+
+# A layer of a model: its component ("unet", "text_encoder", "text_encoder_2") and its path in it.
+Place = tuple[str, str]
+Shapes = Mapping[Place, tuple[int, ...]]
+
+COMPONENTS = ("unet", "text_encoder_2", "text_encoder")
+KOHYA = {
+    "lora_unet_": "unet", "lycoris_": "unet", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2",
+    "lora_te_": "text_encoder",
+}  # fmt: skip
+ENDS = {"conv_in": "input_blocks.0.0", "conv_out": "out.2"}
+EMBEDDINGS = {
+    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
+}  # fmt: skip
+RESNET = {"conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "conv2": "out_layers.3"}
+RESNET["conv_shortcut"] = "skip_connection"
+
+
+def plain(path: str) -> str:
+    """A path without the level that transformers 5 dropped and files still have, former processors named as layers."""
+    path = path.removeprefix("text_model.")
+    path = re.sub(r"\.processor\.to_([qkv])_lora$", r".to_\1", path).replace(".processor.to_out_lora", ".to_out.0")
+    return re.sub(r"\.self_attn\.to_([qkv]|out)_lora$", r".self_attn.\1_proj", path)
+
+
+class Names:
+    """All names of a model's layers. kohya's underscores cannot be read back: they are looked up instead."""
+
+    def __init__(self, shapes: Shapes):
+        self._places: dict[str, list[Place]] = {}
+        self._kohya: dict[Place, Place] = {}
+        unet = [path for component, path in shapes if component == "unet"]
+        per_block = len({path.split(".")[3] for path in unet if path.startswith("down_blocks.0.resnets.")})
+        attended = {path.split(".")[1] for path in unet if re.match(r"up_blocks\.\d+\.attentions\.", path)}
+        for place in shapes:
+            component, path = place
+            self._places.setdefault(path, []).append(place)
+            other = original(path, per_block, attended) if component == "unet" else f"text_model.{path}"
+            self._kohya |= {(component, name.replace(".", "_")): place for name in (path, other)}
+
+    def places(self, stem: str) -> list[Place]:
+        """The layers that a name may mean, the likeliest first: where the model has none, the name's own words."""
+        for prefix, component in KOHYA.items():
+            if stem.startswith(prefix):
+                name = component, stem.removeprefix(prefix)
+                return [self._kohya.get(name, name)]
+        stem = stem.removeprefix("base_model.model.")
+        component, _, path = stem.partition(".")
+        if component in COMPONENTS or component == "transformer":
+            return [(component, plain(path))]
+        return self._places.get(plain(stem)) or [("unet", plain(stem))]
+
+
+def original(path: str, per_block: int, attended: set[str]) -> str:
+    """A UNet layer's name in the original code of Stable Diffusion (`input_blocks.4.1.proj_in`).
+
+    There the layers of all blocks are counted through; `per_block` is their number in a down block, `attended` the
+    numbers of the up blocks with attention, whose upsampler comes third.
+    """
+    if path in ENDS or path in EMBEDDINGS:
+        return ENDS.get(path) or EMBEDDINGS[path]
+    if match := re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", path):
+        kind, index, rest = match.groups()
+        return f"middle_block.{1 if kind == 'attentions' else 2 * int(index)}.{_inner(kind, rest)}"
+    match = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|\w+samplers)\.(\d+)\.(.+)", path)
+    if match is None:
+        return path
+    way, block, kind, index, rest = match.groups()
+    first = int(block) * (per_block + 1) + (way == "down")
+    start = "input_blocks" if way == "down" else "output_blocks"
+    if kind == "downsamplers":
+        return f"{start}.{first + per_block}.0.op"
+    if kind == "upsamplers":
+        return f"{start}.{first + per_block}.{2 if block in attended else 1}.{rest}"
+    return f"{start}.{first + int(index)}.{int(kind == 'attentions')}.{_inner(kind, rest)}"
+
+
+def _inner(kind: str, rest: str) -> str:
+    return RESNET.get(rest, rest) if kind == "resnets" else rest

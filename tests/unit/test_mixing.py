@@ -1,0 +1,211 @@
+"""Weights of text, blocks and steps, normalising, memory; a thousand random sequences that leave no trace (I1, I2)."""
+
+import random as chance
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from lora.adapter import AdapterUse, combined, normalized
+from lora.composition import Composer
+from lora.deltas import LoraDelta, merged
+from lora.errors import InvalidRequest, UnfitAdapter, UnreadableAdapter
+from lora.formats import read_adapter
+from pipeline.engine import Engine
+from pipeline.models import load_profile
+from pipeline.request import GenerationRequest, adapter_mix
+from tests.adapters import library_with
+from tests.weights import same, snapshot
+
+
+@pytest.fixture
+def put_on(model):
+    """Puts a mix on and gives the change of each layer; takes it off at the end."""
+    _, components, library = model
+    composer = Composer(components.adaptable())
+    base = {place: layer.weight.detach().clone() for place, layer in composer._layers.items()}
+
+    def changes(progress=0.0, **values):
+        composer.apply((AdapterUse(library.find("ink"), **values),), progress)
+        return {place: layer.weight.detach() - base[place] for place, layer in composer._layers.items()}
+
+    yield changes
+    composer.restore()
+    assert all(torch.equal(layer.weight, base[place]) for place, layer in composer._layers.items())
+
+
+def close(changes, whole, factor) -> bool:
+    """Whether each layer changed by factor(component, path) of what the adapter changes at weight 1."""
+    return all(torch.allclose(got, factor(*place) * whole[place], atol=1e-6) for place, got in changes.items())
+
+
+def test_text_and_unet_have_weights_of_their_own(put_on):
+    whole = put_on()
+    assert close(put_on(weight=0.5, text_weight=-1.0), whole, lambda component, _: 0.5 if component == "unet" else -1)
+    assert close(put_on(weight=0.0, text_weight=1.0), whole, lambda component, _: component != "unet")
+    assert close(put_on(weight=0.3), whole, lambda *_: 0.3)
+
+
+def test_blocks_have_factors_and_the_longest_name_counts(put_on):
+    whole = put_on()
+    blocks = ("down", 0.5), ("mid", 0.0), ("up", 1.0), ("up_blocks.0.attentions.1", -1.0)
+
+    def factor(component, path):
+        if component != "unet":
+            return 2.0
+        if path.startswith("up_blocks.0.attentions.1."):
+            return -2.0
+        return {"down_blocks": 1.0, "mid_block": 0.0}.get(path.split(".")[0], 2.0)
+
+    assert close(put_on(weight=2.0, blocks=blocks), whole, factor)
+    with pytest.raises(UnfitAdapter, match=r"no block 'up_blocks.7'"):
+        put_on(blocks=(("up_blocks.7", 1.0),))
+
+
+def test_an_adapter_over_part_of_the_steps_leaves_the_text_alone(put_on):
+    whole = put_on()
+    for progress, on in ((0.0, False), (0.24, False), (0.25, True), (0.49, True), (0.5, False), (0.99, False)):
+        got = put_on(progress, start=0.25, end=0.5)
+        assert close(got, whole, lambda component, _, on=on: on or component != "unet")
+
+
+def test_equal_mixes_have_one_form_and_normalising_ends_at_one(model):
+    _, _, library = model
+    ink, gloss = library.find("ink"), library.find("gloss")
+    a = combined((AdapterUse(ink, 0.1), AdapterUse(gloss, 1.0), AdapterUse(ink, 0.2), AdapterUse(gloss, 0.0)))
+    assert a == combined((AdapterUse(gloss, 1.0), AdapterUse(ink, 0.3)))
+    assert combined((AdapterUse(ink, 0.5), AdapterUse(ink, -0.5))) == ()
+    mix, factor = normalized((AdapterUse(ink, -1.5), AdapterUse(gloss, 0.5, 2.5)))
+    assert factor == 0.25 and [use.weights for use in mix] == [(-0.375, -0.375), (0.125, 0.625)]
+    assert normalized(mix) == (mix, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"text_weight": 3}, "text_weight"), ({"text_weight": "1"}, "text_weight"), ({"start": -0.1}, "start"),
+        ({"end": 1.1}, "end"), ({"start": 0.5, "end": 0.5}, "start"), ({"end": 0}, "start"), ({"start": None}, "start"),
+        ({"blocks": [1]}, "blocks"), ({"blocks": {"left": 1}}, "blocks key"), ({"blocks": {"up": 9}}, "blocks.up"),
+        ({"blocks": {"up": True}}, "blocks.up"), ({"blocks": {3: 1}}, "blocks key"),
+        ({"blocks": {f"up_blocks.{i}": 1 for i in range(99)}}, "blocks"), ({"strength": 1}, "key"),
+    ],
+)  # fmt: skip
+def test_q2_the_ways_to_use_an_adapter_are_checked(values, field):
+    with pytest.raises(InvalidRequest) as caught:
+        adapter_mix([{"id": "ink", **values}], lambda name: name)
+    assert f"adapters[0].{field}" in str(caught.value) or f"adapters[0] {field}" in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+def test_all_ways_to_use_an_adapter_arrive():
+    values = {"id": "ink", "weight": -1, "text_weight": 0, "blocks": {"up": 0, "down": 0.5}, "start": 0.25, "end": 0.75}
+    (use,) = adapter_mix([values], lambda name: name)
+    assert use == AdapterUse("ink", -1.0, 0.0, (("down", 0.5), ("up", 0.0)), 0.25, 0.75)
+
+
+def test_i2_the_engine_merges_at_the_boundary_steps_only(tiny_sdxl, tmp_path, monkeypatch):
+    engine = Engine(load_profile(base_model=str(tiny_sdxl)))
+    components, composer, _ = engine.load()
+    library = library_with(components, tmp_path, "ink", "gloss")
+    before, merges = snapshot(components), []
+    real = composer._put_on
+    monkeypatch.setattr(composer, "_put_on", lambda uses, progress: merges.append(progress) or real(uses, progress))
+
+    def paint(**use):
+        adapters = [{"id": "ink", **use}, {"id": "gloss", "weight": 1.2}]
+        values = {"prompt": "red apple", "steps": 8, "seed": 3, "width": 64, "height": 64, "normalize_adapters": True}
+        request = GenerationRequest.create(values | {"adapters": adapters}, engine.limits, library.find)
+        *_, generation = engine.generate(request, previews=False)
+        return generation
+
+    whole, part = paint(), paint(start=0.25, end=0.75)
+    assert merges == [0.0, 0.0, 0.25, 0.75]
+    assert whole.images != part.images and paint(start=0.25, end=0.75).images == part.images
+    assert part.details["adapters_scale"] == pytest.approx(1 / 2.2)
+    assert {adapter["start"] for adapter in part.details["adapters"]} == {0.0, 0.25}
+    composer.restore()
+    assert same(components, before)
+
+
+class Two(nn.Module):
+    """The smallest model with a UNet's names."""
+
+    def __init__(self):
+        super().__init__()
+        self.mid_block, self.down_blocks = nn.Linear(5, 3), nn.ModuleList([nn.Conv2d(3, 4, 3), nn.Linear(4, 4)])
+
+
+class Cancelled(BaseException):
+    """As GeneratorExit or a worker's end would be."""
+
+
+def test_i1_i2_a_thousand_random_sequences_leave_every_bit(model, monkeypatch):
+    """Compose, fail in reading, run out of memory or be cancelled in the middle of a merge, restore: in any order."""
+    ink = model[2].find("ink")
+    modules = {"unet": Two(), "text_encoder": nn.Sequential(nn.Linear(3, 3))}
+    composer, rng = Composer(modules), chance.Random(4)
+    styles = [replace(ink, id=f"a{i}", sha256=f"{i}") for i in range(4)]
+    for i, style in enumerate(styles[:3]):
+        torch.manual_seed(i)
+        places = rng.sample(sorted(composer.shapes), 3)
+        shapes = [(place, composer.shapes[place]) for place in places]
+        deltas = {place: LoraDelta(torch.randn(2, *s[1:]), torch.randn(s[0], 2, *[1] * (len(s) - 2)), 0.5)
+                  for place, s in shapes}  # fmt: skip
+        composer._cache[style.sha256] = deltas, 0
+    before = {name: {k: v.clone() for k, v in module.state_dict().items()} for name, module in modules.items()}
+
+    def unread(path, shapes):
+        raise UnreadableAdapter("gone")
+
+    monkeypatch.setattr("lora.composition.read_adapter", unread)
+    left = [10**9]
+
+    def failing(original, terms):
+        left[0] -= 1
+        if left[0] < 0:
+            raise rng.choice([torch.OutOfMemoryError, Cancelled, KeyboardInterrupt])
+        return merged(original, terms)
+
+    monkeypatch.setattr("lora.composition.merged", failing)
+
+    def untouched() -> bool:
+        return all(torch.equal(v, before[n][k]) for n, m in modules.items() for k, v in m.state_dict().items())
+
+    clean, failures = {}, 0
+    for _ in range(1000):
+        for _ in range(rng.randint(1, 5)):
+            uses = tuple(
+                AdapterUse(rng.choice(styles[: 3 + (rng.random() < 0.1)]), rng.choice([-2, -0.3, 0, 0.1, 1]),
+                           rng.choice([None, 0.7]), rng.choice([(), (("mid", 0.5),)]), rng.choice([0.0, 0.5]))
+                for _ in range(rng.randint(0, 3))
+            )  # fmt: skip
+            left[0] = rng.choice([0, 1, 2, 10**9, 10**9])
+            try:
+                composer.apply(uses, rng.choice([0.0, 0.6]))
+                # The same mix is the same bits, whatever was on before.
+                bits = [v.clone() for m in modules.values() for v in m.state_dict().values()]
+                known = clean.setdefault(composer._key, bits)
+                assert all(torch.equal(a, b) for a, b in zip(bits, known))
+            except (UnreadableAdapter, torch.OutOfMemoryError, Cancelled, KeyboardInterrupt):
+                failures += 1
+                assert untouched()
+        composer.restore()
+        assert untouched() and composer.memory()["originals"] == 0
+    assert failures > 300
+
+
+def test_memory_is_counted_and_bounded(model, monkeypatch):
+    _, components, library = model
+    composer = Composer(components.adaptable())
+    shapes = composer.shapes
+    one = sum(t.nbytes for d in read_adapter(library.find("ink").path, shapes).deltas.values() for t in d.tensors)
+    monkeypatch.setattr("lora.composition.CACHE_BYTES", one * 3)
+    for i in range(8):
+        composer.apply((AdapterUse(replace(library.find("ink"), sha256=f"{i}")),))
+        memory = composer.memory()
+        assert memory["adapters"] <= memory["adapters_limit"] == 3 * one
+        assert 0 < memory["originals"] <= memory["originals_limit"]
+    composer.apply(tuple(AdapterUse(replace(library.find("ink"), sha256=f"{i}")) for i in range(5)))
+    assert composer.memory()["adapters"] == 5 * one
+    composer.restore()
