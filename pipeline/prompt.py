@@ -128,6 +128,11 @@ def parse(text: str, compose: bool = True) -> ParsedPrompt:
     return ParsedPrompt(tuple(parts), tuple(clamped))
 
 
+def plain(phrase: Phrase) -> str:
+    """The words of a phrase without their weights."""
+    return " BREAK ".join("".join(words.text for words in group) for group in phrase)
+
+
 def number(text: str) -> float | None:
     """A short decimal number, or None."""
     text = text.strip()

@@ -43,13 +43,16 @@ def read_wildcards(folder: Path) -> dict[str, tuple[str, ...]]:
 
 
 def adapter_tags(text: str) -> tuple[str, tuple[tuple[str, tuple[float, ...]], ...]]:
-    """The text without its `<lora:...>` tags, and the name and the numbers of each."""
+    """The text without its `<lora:...>` tags, and the name and the numbers of each. Those inside { } stay."""
     tags = []
 
     def take(match: re.Match) -> str:
+        before, after = text[: match.start()], text[match.end() :]
         try:
             numbers = tuple(float(n) for n in match[2].split(":")[1:])
         except ValueError:
+            return match[0]
+        if before.count("{") > before.count("}") and "}" in after:
             return match[0]
         tags.append((match[1].strip(), numbers))
         return ""
