@@ -1,82 +1,243 @@
-"""Prompt text -> what the UNet is conditioned on, by one or two CLIP text encoders.
+"""Prompt -> what the UNet is conditioned on at each step, by one or two CLIP text encoders.
 
 CLIP reads 77 tokens, two of them marks: a longer prompt is cut into chunks of 75 tokens, each encoded by itself, the
-results laid end to end. A prompt of one chunk gives what diffusers' `encode_prompt` gives, bit for bit.
+results laid end to end. A plain prompt of one chunk gives what diffusers' `encode_prompt` gives, bit for bit.
 """
 
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
 
 from lora.errors import TooLong
 from pipeline.models import Components
+from pipeline.prompt import MAX_WEIGHT, Phrase, Words, parse, plain
+from pipeline.variants import adapter_tags, combinations
 
 MAX_CHUNKS = 8
+# A chunk ends after a comma where there is one among its last so many tokens: no clause is torn apart (as in A1111).
+COMMA_REACH = 20
+CACHE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """`hidden` 1 x (77 * chunks) x D, the encoders' states side by side; `pooled` 1 x P of the first chunk (SDXL)."""
+    """What stands at one step, a row for each part that AND joins.
+
+    `hidden` rows x (77 * chunks) x D, the encoders' states side by side; `pooled` rows x P of the first chunk (SDXL);
+    `strengths` one for each row.
+    """
 
     hidden: torch.Tensor
     pooled: torch.Tensor | None
+    strengths: tuple[float, ...] = (1.0,)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken."""
+        return self.hidden.nbytes + (0 if self.pooled is None else self.pooled.nbytes)
+
+
+Pair = tuple[Conditioning, Conditioning]
 
 
 @dataclass(frozen=True)
 class TokenizedPrompt:
-    """`tokens` in reading order without the marks; `chunks` for each text encoder, a list of 77 ids each."""
+    """`tokens` in reading order without the marks, each with its weight.
+
+    `chunks` for each text encoder: a list of 77 (id, weight) pairs each.
+    """
 
     tokens: tuple[str, ...]
-    chunks: tuple[tuple[tuple[int, ...], ...], ...]
+    weights: tuple[float, ...]
+    weighted: tuple[tuple[tuple[tuple[int, float], ...], ...], ...]
+
+    @property
+    def chunks(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """For each text encoder, a list of 77 ids each."""
+        return tuple(tuple(tuple(i for i, _ in chunk) for chunk in chunks) for chunks in self.weighted)
 
     def public(self) -> dict:
         """For callers. Nothing is ever dropped: a prompt over the cap is refused."""
-        return {"tokens": len(self.tokens), "chunks": len(self.chunks[0]), "dropped": []}
+        return {"tokens": len(self.tokens), "chunks": len(self.weighted[0]), "dropped": []}
 
 
-def tokenize(tokenizers: tuple, prompt: str) -> TokenizedPrompt:
-    """Cut a prompt into chunks. Raises InvalidRequest above MAX_CHUNKS chunks."""
-    texts = [tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids for tokenizer in tokenizers]
+def tokenize(tokenizers: tuple, prompt: str | Phrase) -> TokenizedPrompt:
+    """Cut what stands at one step into chunks; plain text is taken as it is. Raises TooLong above MAX_CHUNKS chunks."""
+    phrase = ((Words(prompt),),) if isinstance(prompt, str) else prompt
     room = tokenizers[0].model_max_length - 2
-    count = max(1, *(-(-len(ids) // room) for ids in texts))
-    if count > MAX_CHUNKS:
-        raise TooLong("prompt", f"{len(texts[0])} tokens long", f"text of at most {MAX_CHUNKS * room} tokens")
-    chunks = tuple(
-        tuple(_marked(tokenizer, ids[i * room : (i + 1) * room], room) for i in range(count))
-        for tokenizer, ids in zip(tokenizers, texts)
+    read = [[_tokens(tokenizer, group) for group in phrase] for tokenizer in tokenizers]
+    weighted = [
+        [chunk for group in groups for chunk in _cut(tokenizer, group, room)]
+        for tokenizer, groups in zip(tokenizers, read)
+    ]
+    flat = [pair for group in read[0] for pair in group]
+    if max(map(len, weighted)) > MAX_CHUNKS:
+        size = f"{len(flat)} tokens long" if len(flat) > MAX_CHUNKS * room else f"in {len(weighted[0])} chunks"
+        raise TooLong("prompt", size, f"text of at most {MAX_CHUNKS * room} tokens in {MAX_CHUNKS} chunks")
+    return TokenizedPrompt(
+        tuple(tokenizers[0].convert_ids_to_tokens([i for i, _ in flat])),
+        tuple(weight for _, weight in flat),
+        tuple(
+            tuple(_marked(tokenizer, chunk, room) for chunk in chunks)
+            for tokenizer, chunks in zip(tokenizers, weighted)
+        ),
     )
-    return TokenizedPrompt(tuple(tokenizers[0].convert_ids_to_tokens(texts[0])), chunks)
 
 
-def _marked(tokenizer, ids: list[int], room: int) -> tuple[int, ...]:
-    padding = [tokenizer.pad_token_id] * (room - len(ids))
-    return (tokenizer.bos_token_id, *ids, tokenizer.eos_token_id, *padding)
+def explain(tokenizers: tuple, prompt: str, steps: int) -> dict:
+    """How a prompt is read over `steps`, for callers; of variants the first. Raises TooLong."""
+    text, tags = adapter_tags(prompt)
+    parsed = parse(combinations(text, most=1)[0])
+    schedule = parsed.schedule(steps)
+    first = [tokenize(tokenizers, phrase) for phrase, _ in schedule[0][1]]
+    phrases = {phrase for _, parts in schedule for phrase, _ in parts}
+    return {
+        "tokens": [token for part in first for token in part.tokens],
+        "count": sum(len(part.tokens) for part in first),
+        "weights": [weight for part in first for weight in part.weights],
+        "chunks": max(len(tokenize(tokenizers, phrase).weighted[0]) for phrase in phrases),
+        "schedule": [[last, " AND ".join(plain(phrase) for phrase, _ in parts)] for last, parts in schedule],
+        "parts": [part.weight for part in parsed.parts],
+        "adapters": [[name, *numbers] for name, numbers in tags],
+        "clamped": list(parsed.clamped),
+        "dropped": [],
+    }
+
+
+def _tokens(tokenizer, group: tuple[Words, ...]) -> list[tuple[int, float]]:
+    return [
+        (i, words.weight)
+        for words in group
+        for i in tokenizer(words.text, add_special_tokens=False, verbose=False).input_ids
+    ]
+
+
+def _cut(tokenizer, tokens: list[tuple[int, float]], room: int) -> list[list[tuple[int, float]]]:
+    comma = tokenizer.convert_tokens_to_ids(",</w>")
+    chunks = []
+    while len(tokens) > room:
+        ends = (n for n in range(room, room - COMMA_REACH, -1) if tokens[n - 1][0] == comma)
+        end = next(ends, room)
+        chunks.append(tokens[:end])
+        tokens = tokens[end:]
+    return [*chunks, tokens]
+
+
+def _marked(tokenizer, chunk: list[tuple[int, float]], room: int) -> tuple[tuple[int, float], ...]:
+    padding = [(tokenizer.pad_token_id, 1.0)] * (room - len(chunk))
+    return ((tokenizer.bos_token_id, 1.0), *chunk, (tokenizer.eos_token_id, 1.0), *padding)
 
 
 @torch.no_grad()
-def encode(components: Components, prompt: str, chunks: int = 1) -> Conditioning:
-    """Encode one text, filled up with empty chunks to at least `chunks`."""
-    text = tokenize(components.tokenizers, prompt)
+def encode(components: Components, phrase: str | Phrase, chunks: int = 1) -> Conditioning:
+    """Encode what stands at one step, filled up with empty chunks to at least `chunks`."""
+    text = tokenize(components.tokenizers, phrase)
     missing = chunks - len(text.chunks[0])
-    empty = tokenize(components.tokenizers, "").chunks if missing > 0 else ()
+    empty = tokenize(components.tokenizers, "").weighted if missing > 0 else ()
     hidden, pooled = [], None
     for i, encoder in enumerate(components.text_encoders):
         parts = []
-        for ids in text.chunks[i] + (empty[i] * missing if empty else ()):
+        for chunk in text.weighted[i] + (empty[i] * missing if empty else ()):
+            ids, weights = zip(*chunk)
             out = encoder(torch.tensor([ids], device=components.device), output_hidden_states=True)
             # SDXL takes the states before the last layer, SD 1.5 the last ones after the final norm.
-            parts.append(out.hidden_states[-2] if components.family == "sdxl" else out.last_hidden_state)
+            states = out.hidden_states[-2] if components.family == "sdxl" else out.last_hidden_state
+            parts.append(weighed(states, weights))
             # Only the encoder with a projection pools; the first chunk speaks for the whole prompt.
             pooled = getattr(out, "text_embeds", None) if pooled is None else pooled
         hidden.append(torch.cat(parts, 1))
     return Conditioning(torch.cat(hidden, -1), pooled)
 
 
-def encode_pair(components: Components, prompt: str, negative: str) -> tuple[Conditioning, Conditioning]:
-    """(positive, negative), of equal length. An empty negative prompt is zeros where the model was trained so."""
-    count = max(len(tokenize(components.tokenizers, text).chunks[0]) for text in (prompt, negative))
-    positive = encode(components, prompt, count)
-    if negative or not components.zero_empty_negative:
-        return positive, encode(components, negative, count)
-    pooled = None if positive.pooled is None else torch.zeros_like(positive.pooled)
-    return positive, Conditioning(torch.zeros_like(positive.hidden), pooled)
+def weighed(states: torch.Tensor, weights: tuple[float, ...]) -> torch.Tensor:
+    """States 1 x 77 x D, each token's times its weight, then scaled so that their mean is what it was (A1111).
+
+    Where the mean is a small remainder of large numbers, its ratio says nothing and may be anything: the scale stays
+    within what weights of these sizes can call for.
+    """
+    if set(weights) == {1.0}:
+        return states
+    factors = torch.tensor(weights, device=states.device, dtype=torch.float32).view(1, -1, 1)
+    scaled = states.float() * factors
+    low, high = 1 / max(weights), min(MAX_WEIGHT, 1 / max(min(weights), 1 / MAX_WEIGHT))
+    restore = (states.float().mean() / scaled.mean()).nan_to_num(1.0).clamp(low, high)
+    return (scaled * restore).to(states.dtype)
+
+
+class Conditioner:
+    """Encodes prompts, keeping the latest `CACHE_BYTES` of what it made. Not thread-safe: the engine has the lock."""
+
+    def __init__(self, components: Components, cache_bytes: int = CACHE_BYTES):
+        self._components = components
+        self._cache_bytes = cache_bytes
+        self._cache: OrderedDict[Hashable, tuple[Conditioning, ...]] = OrderedDict()
+
+    def __call__(self, prompt: str, negative: str, steps: int, adapters: Hashable = ()) -> tuple[Pair, ...]:
+        """(positive, negative) of each step, the two of equal length.
+
+        `adapters` is the mix that is on the text encoders. An empty negative prompt is zeros where the model was
+        trained so.
+        """
+        positive = self._text(prompt, steps, True, adapters)
+        without = self._text(negative, steps, False, adapters)
+        empty = self._text("", 1, False, adapters)[0]
+        zero = not negative and self._components.zero_empty_negative
+        pairs: dict[tuple[int, int], Pair] = {}
+        for toward, away in zip(positive, without):
+            if (id(toward), id(away)) not in pairs:
+                size = max(toward.hidden.shape[1], away.hidden.shape[1])
+                both = filled(toward, size, empty), filled(away, size, empty)
+                pairs[id(toward), id(away)] = (both[0], _zeros(both[1])) if zero else both
+        return tuple(pairs[id(toward), id(away)] for toward, away in zip(positive, without))
+
+    def _text(self, text: str, steps: int, compose: bool, adapters: Hashable) -> tuple[Conditioning, ...]:
+        key = text, steps, compose, adapters
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        found = self._cache[key] = self._encode(text, steps, compose)
+        while sum(map(_bytes, self._cache.values())) > self._cache_bytes:
+            self._cache.popitem(last=False)
+        return found
+
+    def _encode(self, text: str, steps: int, compose: bool) -> tuple[Conditioning, ...]:
+        schedule = parse(text, compose).schedule(steps)
+        # Refused before anything is encoded; each distinct phrase is encoded once.
+        phrases = {phrase: None for _, parts in schedule for phrase, _ in parts}
+        chunks = max(len(tokenize(self._components.tokenizers, phrase).weighted[0]) for phrase in phrases)
+        encoded = {phrase: encode(self._components, phrase, chunks) for phrase in phrases}
+        stacked, texts = {}, []
+        for last, parts in schedule:
+            if parts not in stacked:
+                stacked[parts] = _stack([encoded[phrase] for phrase, _ in parts], tuple(s for _, s in parts))
+            texts += [stacked[parts]] * (last - len(texts))
+        return tuple(texts)
+
+
+def encode_pair(components: Components, prompt: str, negative: str) -> Pair:
+    """(positive, negative) of the first step."""
+    return Conditioner(components)(prompt, negative, 1)[0]
+
+
+def filled(text: Conditioning, size: int, empty: Conditioning) -> Conditioning:
+    """The text with empty chunks at its end, `size` tokens long."""
+    missing = (size - text.hidden.shape[1]) // empty.hidden.shape[1]
+    if not missing:
+        return text
+    padding = empty.hidden.repeat(len(text.hidden), missing, 1)
+    return Conditioning(torch.cat([text.hidden, padding], 1), text.pooled, text.strengths)
+
+
+def _stack(rows: list[Conditioning], strengths: tuple[float, ...]) -> Conditioning:
+    pooled = None if rows[0].pooled is None else torch.cat([row.pooled for row in rows])
+    return Conditioning(torch.cat([row.hidden for row in rows]), pooled, strengths)
+
+
+def _zeros(like: Conditioning) -> Conditioning:
+    return Conditioning(torch.zeros_like(like.hidden), None if like.pooled is None else torch.zeros_like(like.pooled))
+
+
+def _bytes(texts: tuple[Conditioning, ...]) -> int:
+    return sum(text.nbytes for text in {id(text): text for text in texts}.values())

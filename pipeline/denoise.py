@@ -1,12 +1,12 @@
 """The denoising loop, open on one screen: guidance, rescale, scheduler step, one yield a step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
-from pipeline.conditioning import Conditioning
+from pipeline.conditioning import Conditioning, Pair
 from pipeline.models import Components
 
 
@@ -31,34 +31,51 @@ def initial_noise(components: Components, scheduler, width: int, height: int, rn
 def denoise(
     components: Components,
     scheduler,
-    positive: Conditioning,
-    negative: Conditioning,
+    texts: Sequence[Pair],
     latents: torch.Tensor,
     *,
     guidance_scale: float,
     guidance_rescale: float = 0.0,
     rng: torch.Generator,
 ) -> Iterator[Denoised]:
-    """Yield after each step of `scheduler`, whose timesteps are set.
+    """Yield after each timestep of `scheduler`, whose timesteps are set; `texts` are evenly spread over them.
 
-    Classifier-free guidance e = e_neg + s * (e_pos - e_neg) where s > 1 (Ho & Salimans 2022, equation 6); `rng` gives
-    the noise that stochastic schedulers add.
+    Classifier-free guidance e = e_neg + s * sum over parts of w * (e_part - e_neg) where s > 1 (Ho & Salimans 2022,
+    equation 6; Liu et al. 2022, equation 11); a prompt without AND is one part of w = 1. `rng` gives the noise that
+    stochastic schedulers add.
     """
     guided = guidance_scale > 1
-    hidden = torch.cat([negative.hidden, positive.hidden]) if guided else positive.hidden
-    extra = size_conditioning(components, positive, negative, latents, guided)
     noise = {"generator": rng} if _stochastic(scheduler) else {}
     for i, t in enumerate(scheduler.timesteps):
-        inputs = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
+        positive, negative = texts[i * len(texts) // len(scheduler.timesteps)]
+        rows = [negative, positive] if guided else [positive]
+        hidden = torch.cat([text.hidden for text in rows])
+        extra = size_conditioning(components, rows, latents)
+        inputs = scheduler.scale_model_input(torch.cat([latents] * len(hidden)), t)
         prediction = components.unet(inputs, t, encoder_hidden_states=hidden, added_cond_kwargs=extra).sample
+        toward = mixed(prediction[-len(positive.strengths) :], shares(positive.strengths))
         if guided:
-            without, toward = prediction.chunk(2)
-            prediction = without + guidance_scale * (toward - without)
+            without = prediction[:1]
+            prediction = without + guidance_scale * mixed(prediction[1:] - without, positive.strengths)
             if guidance_rescale:
                 prediction = rescaled(prediction, toward, guidance_rescale)
+        else:
+            prediction = toward
         out = scheduler.step(prediction, t, latents, **noise)
         latents = out.prev_sample
         yield Denoised(i + 1, latents, _estimate(scheduler, out))
+
+
+def mixed(parts: torch.Tensor, strengths: Sequence[float]) -> torch.Tensor:
+    """The weighted sum of P x C x H x W over P, as 1 x C x H x W; one part of strength 1 stays as it is."""
+    return sum(strength * part for strength, part in zip(strengths, parts.split(1)))
+
+
+def shares(strengths: Sequence[float]) -> list[float]:
+    """Strengths as shares of 1; what only repels has none, unless all do."""
+    kept = [max(strength, 0.0) for strength in strengths]
+    kept = kept if any(kept) else [1.0] * len(kept)
+    return [strength / sum(kept) for strength in kept]
 
 
 def rescaled(prediction: torch.Tensor, toward: torch.Tensor, amount: float) -> torch.Tensor:
@@ -68,15 +85,14 @@ def rescaled(prediction: torch.Tensor, toward: torch.Tensor, amount: float) -> t
     return amount * matched + (1 - amount) * prediction
 
 
-def size_conditioning(components, positive, negative, latents, guided) -> dict | None:
+def size_conditioning(components: Components, rows: list[Conditioning], latents: torch.Tensor) -> dict | None:
     """SDXL's added conditions: pooled text, and original size, crop corner, target size in pixels."""
     if components.family != "sdxl":
         return None
+    pooled = torch.cat([text.pooled for text in rows])
     height, width = (side * components.vae_scale_factor for side in latents.shape[-2:])
-    time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=positive.hidden.dtype, device=latents.device)
-    if not guided:
-        return {"text_embeds": positive.pooled, "time_ids": time_ids}
-    return {"text_embeds": torch.cat([negative.pooled, positive.pooled]), "time_ids": torch.cat([time_ids] * 2)}
+    time_ids = torch.tensor([[height, width, 0, 0, height, width]] * len(pooled), dtype=rows[0].hidden.dtype)
+    return {"text_embeds": pooled, "time_ids": time_ids.to(latents.device)}
 
 
 def _stochastic(scheduler) -> bool:

@@ -61,6 +61,7 @@ class Engine:
         self._lock = threading.Lock()
         self._loading = threading.Lock()
         self._loaded: tuple[Components, Composer, Previewer] | None = None
+        self._conditioner: conditioning.Conditioner | None = None
         self._step_seconds: float | None = None
 
     @property
@@ -91,11 +92,12 @@ class Engine:
                 mix, scale = request.mix
                 applied = composer.apply(mix)
                 watch.lap("adapters")
-                texts = conditioning.encode_pair(components, request.prompt, request.negative_prompt)
-                watch.lap("text")
                 for index, seed in enumerate(request.seeds):
-                    latents = None
+                    latents, (prompt, negative) = None, request.texts[index]
                     composer.apply(mix)
+                    # What is kept of it counts for this mix only: an adapter may change the text encoders.
+                    texts = self._condition(components)(prompt, negative, request.steps, mix)
+                    watch.lap("text")
                     for denoised in self._denoise(components, texts, request, seed):
                         latents = denoised.latents
                         preview = previewer(denoised.estimate) if previews else None
@@ -119,14 +121,14 @@ class Engine:
         yield generation
 
     def tokenize(self, prompt: str) -> dict:
-        """How the prompt is read: tokens, their weights, chunks of 75, and what would be dropped (nothing)."""
+        """How the prompt is read, its first variant if it has several.
+
+        `tokens` of the first step with their `weights`, `chunks` of 75 (the most at any step), `schedule` [last step,
+        text] at the profile's usual number of steps, `parts` joined by AND with their strengths, `adapters` named in
+        it, `clamped` in words, and what would be dropped: nothing.
+        """
         components, _, _ = self.load()
-        text = conditioning.tokenize(components.tokenizers, prompt)
-        return text.public() | {
-            "tokens": list(text.tokens),
-            "count": len(text.tokens),
-            "weights": [1.0] * len(text.tokens),
-        }
+        return conditioning.explain(components.tokenizers, prompt, self.limits.steps)
 
     def expected_seconds(self, request: GenerationRequest) -> float:
         """Predicted run time: measured seconds per step and pixel, or the profile's guess before the first run."""
@@ -144,6 +146,11 @@ class Engine:
         pixels = request.width * request.height / (self.limits.width * self.limits.height)
         return request.num_images * (steps + 2) * pixels
 
+    def _condition(self, components: Components) -> conditioning.Conditioner:
+        if self._conditioner is None:
+            self._conditioner = conditioning.Conditioner(components)
+        return self._conditioner
+
     def _denoise(self, components: Components, texts, request: GenerationRequest, seed: int):
         scheduler = schedulers.make(request.scheduler, components.scheduler_config)
         scheduler.set_timesteps(request.steps, device=components.device)
@@ -152,7 +159,7 @@ class Engine:
         return denoise(
             components,
             scheduler,
-            *texts,
+            texts,
             initial_noise(components, scheduler, request.width, request.height, rng),
             guidance_scale=request.guidance_scale,
             guidance_rescale=request.guidance_rescale,
@@ -167,10 +174,13 @@ class Engine:
         scale: float,
         watch: Stopwatch,
     ) -> dict:
+        read = conditioning.explain(components.tokenizers, request.texts[0][0], request.steps)
         return {
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
-            "tokens": conditioning.tokenize(components.tokenizers, request.prompt).public(),
+            "prompts": [prompt for prompt, _ in request.texts],
+            "tokens": {"tokens": read["count"], "chunks": read["chunks"], "dropped": read["dropped"]},
+            "clamped": read["clamped"],
             "adapters": [adapter.public() for adapter in applied],
             "adapters_scale": scale,
             "width": request.width,

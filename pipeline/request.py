@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from lora.adapter import Adapter, AdapterMix, AdapterUse, normalized
 from lora.errors import InvalidRequest, TooLong
+from pipeline.variants import MAX_CHARACTERS, Wildcards, adapter_tags, expand
 
 SEEDS = 2**32
 BLOCK = re.compile(r"down|mid|up|mid_block(\.[a-z0-9_.]{1,60})?|(down|up)_blocks\.\d{1,2}(\.[a-z0-9_.]{1,60})?")
 ADAPTER_KEYS = ("id", "weight", "text_weight", "blocks", "start", "end")
 MAX_BLOCKS = 32
-MAX_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_ADAPTERS, MAX_WEIGHT, MAX_CHARACTERS = 150, 30.0, 4, 10, 2.0, 10_000
+MAX_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_ADAPTERS, MAX_WEIGHT = 150, 30.0, 4, 10, 2.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class GenerationRequest:
     """One validated request. Make it with `create`.
 
     `seed` is that of the first image, 0..2^32-1; image i has seed + i. `guidance_scale` 0..30, at or below 1 the
-    negative prompt has no effect (Ho & Salimans 2022). Pickles, since it crosses into GPU workers.
+    negative prompt has no effect (Ho & Salimans 2022). `texts` are (prompt, negative prompt) of each image, its
+    variants drawn by its seed. Pickles, since it crosses into GPU workers.
     """
 
     prompt: str
@@ -52,31 +54,44 @@ class GenerationRequest:
     scheduler: str
     seed: int
     num_images: int
+    texts: tuple[tuple[str, str], ...]
     normalize_adapters: bool = False
 
     @classmethod
     def create(
-        cls, values: Mapping[str, object], limits: Limits, find_adapter: Callable[[str], Adapter]
+        cls,
+        values: Mapping[str, object],
+        limits: Limits,
+        find_adapter: Callable[[str], Adapter],
+        wildcards: Wildcards | None = None,
     ) -> "GenerationRequest":
         """Check raw values as they come from a widget or a caller; those that are absent take the profile's default.
 
-        `seed` -1 draws one. Raises InvalidRequest, or what `find_adapter` raises for an id that it does not know.
+        `seed` -1 draws one. Adapters that the prompt names as <lora:id:weight> come on top of `adapters`;
+        `wildcards` are the lists that __name__ draws from.
+
+        Raises InvalidRequest, or what `find_adapter` raises for an id that it does not know.
         """
         given = dict(values)
         size = (limits.size_min, limits.size_max)
         seed = whole("seed", given.get("seed", -1), -1, SEEDS - 1, note=" (-1 draws one)")
+        seed = random.SystemRandom().randrange(SEEDS) if seed == -1 else seed
+        num_images = whole("num_images", given.get("num_images", 1), 1, MAX_IMAGES)
+        prompt, tagged = without_tags(text("prompt", given.get("prompt"), empty=False))
+        negative = text("negative_prompt", given.get("negative_prompt", ""))
         return cls(
-            prompt=text("prompt", given.get("prompt"), empty=False),
-            negative_prompt=text("negative_prompt", given.get("negative_prompt", "")),
-            adapters=adapter_mix(given.get("adapters", []), find_adapter),
+            prompt=prompt,
+            negative_prompt=negative,
+            adapters=adapter_mix(with_tags(given.get("adapters", []), tagged), find_adapter),
             width=whole("width", given.get("width", limits.width), *size, step=limits.size_step),
             height=whole("height", given.get("height", limits.height), *size, step=limits.size_step),
             steps=whole("steps", given.get("steps", limits.steps), 1, MAX_STEPS),
             guidance_scale=real("guidance_scale", given.get("guidance_scale", limits.guidance_scale), 0, MAX_GUIDANCE),
             guidance_rescale=limits.guidance_rescale,
             scheduler=one_of("scheduler", given.get("scheduler", limits.scheduler), limits.schedulers),
-            seed=random.SystemRandom().randrange(SEEDS) if seed == -1 else seed,
-            num_images=whole("num_images", given.get("num_images", 1), 1, MAX_IMAGES),
+            seed=seed,
+            num_images=num_images,
+            texts=drawn(prompt, negative, seeds(seed, num_images), wildcards),
             normalize_adapters=switch("normalize_adapters", given.get("normalize_adapters", False)),
         )
 
@@ -88,7 +103,35 @@ class GenerationRequest:
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seed of each image: each paints the same picture as a request for it alone."""
-        return tuple((self.seed + i) % SEEDS for i in range(self.num_images))
+        return seeds(self.seed, self.num_images)
+
+
+def seeds(first: int, count: int) -> tuple[int, ...]:
+    return tuple((first + i) % SEEDS for i in range(count))
+
+
+def without_tags(prompt: str) -> tuple[str, list[dict]]:
+    """The prompt without its <lora:id:weight> tags, and these as entries of `adapters`."""
+    prompt, tags = adapter_tags(prompt)
+    for name, numbers in tags:
+        if len(numbers) > 1:
+            raise InvalidRequest("prompt tag", f"<lora:{name}:{numbers[0]:g}:{numbers[1]:g}>", "<lora:name:weight>")
+    return prompt, [{"id": name, "weight": numbers[0] if numbers else 1.0} for name, numbers in tags]
+
+
+def with_tags(adapters: object, tagged: list[dict]) -> object:
+    """`adapters` as given, with those that the prompt names; what is no list stays as it is and is refused by name."""
+    return [*adapters, *tagged] if tagged and isinstance(adapters, (list, tuple)) else adapters
+
+
+def drawn(prompt: str, negative: str, seeds: tuple[int, ...], wildcards: Wildcards | None) -> tuple:
+    """(prompt, negative prompt) of each seed. Raises TooLong, or InvalidRequest for a style tag in a variant."""
+    texts = tuple((expand(prompt, seed, wildcards), expand(negative, seed, wildcards)) for seed in seeds)
+    for pair in texts:
+        for field, value in zip(("prompt", "negative_prompt"), pair):
+            if tags := adapter_tags(value)[1]:
+                raise InvalidRequest(f"{field} tag", f"<lora:{tags[0][0]}>", "in the prompt, and not in { } or __ __")
+    return texts
 
 
 def text(field: str, value: object, empty: bool = True) -> str:

@@ -94,10 +94,10 @@ def one_step(components) -> torch.Tensor:
     """The latents after the first of 30 steps at 256 px."""
     scheduler, rng = schedulers.make("Euler", components.scheduler_config), torch.Generator().manual_seed(0)
     scheduler.set_timesteps(30)
-    texts = conditioning.encode_pair(components, "red apple", "")
+    texts = conditioning.Conditioner(components)("red apple", "", 30)
     # The tiny VAE halves instead of dividing by eight: 64 px of its are 32 x 32 latents, SDXL's 256 px.
     noise = initial_noise(components, scheduler, 64, 64, rng)
-    return next(denoise(components, scheduler, *texts, noise, guidance_scale=5, rng=rng)).latents
+    return next(denoise(components, scheduler, texts, noise, guidance_scale=5, rng=rng)).latents
 
 
 def main() -> None:

@@ -162,7 +162,7 @@ def test_f2_cancel_at_a_step_stops_there_and_restores_every_bit(engine, styles, 
     assert not engine._lock.locked()
 
 
-@pytest.mark.parametrize("where", ["conditioning.encode_pair", "denoise", "decode"])
+@pytest.mark.parametrize("where", ["Engine._condition", "denoise", "decode"])
 def test_f1_out_of_memory_anywhere_is_told_and_leaves_the_base(engine, styles, where, monkeypatch):
     picture, base = paint(engine).images, state(engine)
 

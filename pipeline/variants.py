@@ -1,0 +1,156 @@
+"""What is settled before a prompt is read: which variant to take, and which styles are named in it. Pure text.
+
+    {red|green} apple       one of them, drawn by the seed; nests
+    __colour__ apple        a line of colour.txt; lines may hold variants and wildcards themselves
+    <lora:ink:0.8>          put the adapter "ink" on at 0.8 (1 where no number stands)
+
+What is malformed or unknown stays as it is: text.
+"""
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise, product
+from pathlib import Path
+
+from lora.errors import TooLong
+
+MAX_CHARACTERS, MAX_DEPTH, MAX_WORK = 10_000, 10, 20_000
+
+Wildcards = Mapping[str, Sequence[str]]
+_SIGNS = re.compile(r"\\.|[{}|]|__[\w/-]{1,64}?__|[^\\{}|_]+|.", re.DOTALL)
+_TAG = re.compile(r"(?<!\\)<lora:([^<>:]+)((?::[+-]?[0-9]{0,4}\.?[0-9]{0,9}){0,2})>")
+
+
+@dataclass(frozen=True)
+class _Choice:
+    options: tuple[tuple, ...]
+
+
+@dataclass(frozen=True)
+class _Wildcard:
+    sign: str
+
+
+def read_wildcards(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The lists of a folder: `colours/warm.txt` is `__colours/warm__`; empty lines and lines from # on are left out."""
+    found = {}
+    for path in sorted(folder.rglob("*.txt")):
+        lines = (line.partition("#")[0].strip() for line in path.read_text("utf-8", "replace").splitlines())
+        found[path.relative_to(folder).with_suffix("").as_posix()] = tuple(line for line in lines if line)
+    return found
+
+
+def adapter_tags(text: str) -> tuple[str, tuple[tuple[str, tuple[float, ...]], ...]]:
+    """The text without its `<lora:...>` tags, and the name and the numbers of each. Those inside { } stay."""
+    tags = []
+
+    def take(match: re.Match) -> str:
+        before, after = text[: match.start()], text[match.end() :]
+        try:
+            numbers = tuple(float(n) for n in match[2].split(":")[1:])
+        except ValueError:
+            return match[0]
+        if before.count("{") > before.count("}") and "}" in after:
+            return match[0]
+        tags.append((match[1].strip(), numbers))
+        return ""
+
+    # One space for the gap that a tag between two words leaves.
+    rest = _TAG.sub(take, text)
+    return (re.sub(" {2,}", " ", rest).strip() if tags else text), tuple(tags)
+
+
+def expand(text: str, seed: int, wildcards: Wildcards | None = None) -> str:
+    """Draw one variant; the same seed draws the same. Raises TooLong above MAX_CHARACTERS, MAX_DEPTH or MAX_WORK."""
+    return _Expansion(wildcards or {}).draw(text, random.Random(seed))
+
+
+def combinations(text: str, wildcards: Wildcards | None = None, most: int = 64) -> tuple[str, ...]:
+    """The first `most` variants, in the order of the text. Raises TooLong as `expand` does."""
+    return tuple(islice(_Expansion(wildcards or {}, most).all(text), most))
+
+
+class _Expansion:
+    """One text and all that its wildcards lead to, under one budget: a few lines can stand for 10^10 variants."""
+
+    def __init__(self, wildcards: Wildcards, most: int = 1):
+        self.wildcards, self.most, self.work = wildcards, most, 0
+
+    def draw(self, text: str, rng: random.Random) -> str:
+        return _short("".join(self._drawn(self._template(text, 0), rng, 0)))
+
+    def all(self, text: str):
+        return map(_short, self._all(self._template(text, 0), 0))
+
+    def _drawn(self, nodes: tuple, rng: random.Random, depth: int):
+        for node in nodes:
+            self._spend()
+            if isinstance(node, str):
+                yield node
+            else:
+                yield from self._drawn(rng.choice(self._options(node, depth)), rng, depth + 1)
+
+    def _all(self, nodes: tuple, depth: int):
+        # The first `most` of a product need only the first `most` of each factor.
+        pools = []
+        for node in nodes:
+            self._spend()
+            if isinstance(node, str):
+                pools.append([node])
+            else:
+                inner = (text for option in self._options(node, depth) for text in self._all(option, depth + 1))
+                pools.append(list(islice(inner, self.most)))
+        for parts in product(*pools):
+            self._spend(len(parts) // 100)
+            yield "".join(parts)
+
+    def _options(self, node: _Choice | _Wildcard, depth: int) -> Sequence[tuple]:
+        if isinstance(node, _Choice):
+            return node.options
+        if depth >= MAX_DEPTH:
+            raise TooLong(
+                "prompt", f"made of wildcards that name each other at {node.sign}", f"{MAX_DEPTH} deep at most"
+            )
+        return [self._template(line, depth + 1) for line in self.wildcards[node.sign[2:-2]]]
+
+    def _template(self, text: str, depth: int) -> tuple:
+        signs, closes, bars, open_ = _SIGNS.findall(text), {}, {}, []
+        for i, sign in enumerate(signs):
+            if sign == "{":
+                open_.append(i)
+            elif sign == "}" and open_:
+                closes[open_.pop()] = i
+            elif sign == "|" and open_:
+                bars.setdefault(open_[-1], []).append(i)
+
+        def build(start: int, end: int, depth: int) -> tuple:
+            if depth > 2 * MAX_DEPTH:
+                raise TooLong("prompt", "made of too many {a|b} in each other", f"at most {2 * MAX_DEPTH} deep")
+            nodes, i = [], start
+            while i < end:
+                if i in closes and i in bars:
+                    marks = [i, *bars[i], closes[i]]
+                    nodes.append(_Choice(tuple(build(a + 1, b, depth + 1) for a, b in pairwise(marks))))
+                    i = closes[i]
+                elif signs[i][:2] == "__" and self.wildcards.get(signs[i][2:-2]):
+                    nodes.append(_Wildcard(signs[i]))
+                else:
+                    nodes.append(signs[i])
+                i += 1
+            return tuple(nodes)
+
+        self._spend(len(signs) // 10)
+        return build(0, len(signs), depth)
+
+    def _spend(self, amount: int = 1) -> None:
+        self.work += amount
+        if self.work > MAX_WORK:
+            raise TooLong("prompt", "made of too many variants in each other", "text that expands to less")
+
+
+def _short(text: str) -> str:
+    if len(text) > MAX_CHARACTERS:
+        raise TooLong("prompt", f"{len(text)} characters long once expanded", f"at most {MAX_CHARACTERS}")
+    return text
