@@ -1,5 +1,6 @@
 """The denoising loop, open on one screen: guidance, rescale, scheduler step, one yield a step."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -36,18 +37,22 @@ def denoise(
     *,
     guidance_scale: float,
     guidance_rescale: float = 0.0,
+    eta: float = 0.0,
     rng: torch.Generator,
 ) -> Iterator[Denoised]:
     """Yield after each timestep of `scheduler`, whose timesteps are set; `texts` are evenly spread over them.
 
     Classifier-free guidance e = e_neg + s * sum over parts of w * (e_part - e_neg) where s > 1 (Ho & Salimans 2022,
     equation 6; Liu et al. 2022, equation 11); a prompt without AND is one part of w = 1. `rng` gives the noise that
-    stochastic schedulers add.
+    stochastic schedulers add, `eta` how much of it where they leave that open.
     """
     guided = guidance_scale > 1
-    noise = {"generator": rng} if _stochastic(scheduler) else {}
+    takes = inspect.signature(scheduler.step).parameters
+    noise = {name: value for name, value in {"generator": rng, "eta": eta}.items() if name in takes}
     for i, t in enumerate(scheduler.timesteps):
-        positive, negative = texts[i * len(texts) // len(scheduler.timesteps)]
+        # Heun has two timesteps a step.
+        step = i * len(texts) // len(scheduler.timesteps)
+        positive, negative = texts[step]
         rows = [negative, positive] if guided else [positive]
         hidden = torch.cat([text.hidden for text in rows])
         extra = size_conditioning(components, rows, latents)
@@ -63,7 +68,7 @@ def denoise(
             prediction = toward
         out = scheduler.step(prediction, t, latents, **noise)
         latents = out.prev_sample
-        yield Denoised(i + 1, latents, _estimate(scheduler, out))
+        yield Denoised(step + 1, latents, _estimate(scheduler, out))
 
 
 def mixed(parts: torch.Tensor, strengths: Sequence[float]) -> torch.Tensor:
@@ -93,10 +98,6 @@ def size_conditioning(components: Components, rows: list[Conditioning], latents:
     height, width = (side * components.vae_scale_factor for side in latents.shape[-2:])
     time_ids = torch.tensor([[height, width, 0, 0, height, width]] * len(pooled), dtype=rows[0].hidden.dtype)
     return {"text_embeds": pooled, "time_ids": time_ids.to(latents.device)}
-
-
-def _stochastic(scheduler) -> bool:
-    return "generator" in scheduler.step.__code__.co_varnames
 
 
 def _estimate(scheduler, out) -> torch.Tensor:

@@ -142,7 +142,8 @@ class Engine:
 
     def _work(self, request: GenerationRequest) -> float:
         """A request's size in guided steps at the profile's usual size; text and decoder count as two."""
-        steps = request.steps * (1.0 if request.guidance_scale > 1 else 0.55)
+        # Heun asks the model twice a step.
+        steps = request.steps * (1.0 if request.guidance_scale > 1 else 0.55) * (1 + ("Heun" in request.scheduler))
         pixels = request.width * request.height / (self.limits.width * self.limits.height)
         return request.num_images * (steps + 2) * pixels
 
@@ -152,8 +153,9 @@ class Engine:
         return self._conditioner
 
     def _denoise(self, components: Components, texts, request: GenerationRequest, seed: int):
-        scheduler = schedulers.make(request.scheduler, components.scheduler_config)
-        scheduler.set_timesteps(request.steps, device=components.device)
+        scheduler = schedulers.prepare(
+            request.scheduler, components.scheduler_config, request.steps, components.family, components.device
+        )
         # On the CPU, whatever the device: the same seed is the same picture everywhere.
         rng = torch.Generator().manual_seed(seed)
         return denoise(
@@ -163,6 +165,7 @@ class Engine:
             initial_noise(components, scheduler, request.width, request.height, rng),
             guidance_scale=request.guidance_scale,
             guidance_rescale=request.guidance_rescale,
+            eta=request.eta,
             rng=rng,
         )
 
@@ -187,6 +190,8 @@ class Engine:
             "height": request.height,
             "steps": request.steps,
             "guidance_scale": request.guidance_scale,
+            "guidance_rescale": request.guidance_rescale,
+            "eta": request.eta,
             "scheduler": request.scheduler,
             "seed": request.seed,
             "seeds": list(request.seeds),

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from lora.errors import ModelError, shown
 from pipeline.request import Limits
-from pipeline.schedulers import PRESETS
+from pipeline.schedulers import STEP_CAPS, available, refused
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "assets" / "model"
 FAMILIES = {"StableDiffusionXLPipeline": "sdxl", "StableDiffusionPipeline": "sd15"}
@@ -73,12 +73,24 @@ class Components:
         return {"unet": self.unet, **encoders}
 
 
+def sampling(config: dict) -> dict:
+    """The fields of Limits that follow from a base model's scheduler config."""
+    return {
+        "schedulers": available(config),
+        "refused": tuple(refused(config).items()),
+        "step_caps": tuple(STEP_CAPS.items()),
+    }
+
+
+# As in the model's own scheduler config; known before a file is read.
+ZERO_SNR = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+
 EMBEDDED_PROFILE = ModelProfile(
     name="embedded",
     base=str(EMBEDDED),
     family="sdxl",
     limits=Limits(
-        schedulers=tuple(PRESETS), scheduler="Euler", width=128, height=128, size_min=64, size_max=256, steps=25,
+        **sampling(ZERO_SNR), scheduler="Euler", width=128, height=128, size_min=64, size_max=256, steps=25,
         guidance_scale=3.0, guidance_rescale=0.7,
     ),
     examples=("a red apple", "penguin", "a rocket", "sunflower", "smiling face with sunglasses", "a green apple"),
@@ -92,7 +104,7 @@ SDXL_PROFILE = ModelProfile(
     variant="fp16",
     family="sdxl",
     limits=Limits(
-        schedulers=tuple(PRESETS), scheduler="Euler a", size_min=512, size_max=1536, steps=25, guidance_scale=6.0
+        **sampling({}), scheduler="Euler a", size_min=512, size_max=1536, steps=25, guidance_scale=6.0
     ),
     negative_prompt="blurry, low quality, deformed, watermark, text",
     adapters=(("dalle-3-xl-v2", 0.65),),
@@ -131,6 +143,7 @@ def _custom(base: str) -> ModelProfile:
         pipeline = DiffusionPipeline.load_config(base)["_class_name"]
         unet = UNet2DConditionModel.load_config(base, subfolder="unet")
         vae = UNet2DConditionModel.load_config(base, subfolder="vae")
+        noise = DDIMScheduler.load_config(base, subfolder="scheduler")
     except (OSError, KeyError, ValueError) as error:
         log.warning("reading the base model failed: %s", error)
         raise ModelError(
@@ -143,7 +156,7 @@ def _custom(base: str) -> ModelProfile:
     side = unet.get("sample_size", 64) * scale
     limits = replace(
         SDXL_PROFILE.limits, width=side, height=side, size_min=max(8 * scale, side // 4) // 8 * 8, size_max=side * 2,
-        size_step=max(8, scale), scheduler="Euler",
+        size_step=max(8, scale), **sampling(noise), scheduler="Euler",
     )  # fmt: skip
     return ModelProfile("custom", base, FAMILIES[pipeline], limits, examples=SDXL_PROFILE.examples)
 

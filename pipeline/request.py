@@ -20,7 +20,10 @@ MAX_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_ADAPTERS, MAX_WEIGHT = 150, 30.0, 4, 10
 
 @dataclass(frozen=True)
 class Limits:
-    """What a profile can paint, and what it paints where nothing is said. Sizes in pixels."""
+    """What a profile can paint, and what it paints where nothing is said. Sizes in pixels.
+
+    `refused`: presets that do not work on this model, and in words what to use; `step_caps`: the most steps of some.
+    """
 
     schedulers: tuple[str, ...]
     scheduler: str
@@ -32,6 +35,8 @@ class Limits:
     steps: int = 30
     guidance_scale: float = 5.0
     guidance_rescale: float = 0.0
+    refused: tuple[tuple[str, str], ...] = ()
+    step_caps: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,10 @@ class GenerationRequest:
     """One validated request. Make it with `create`.
 
     `seed` is that of the first image, 0..2^32-1; image i has seed + i. `guidance_scale` 0..30, at or below 1 the
-    negative prompt has no effect (Ho & Salimans 2022). `texts` are (prompt, negative prompt) of each image, its
-    variants drawn by its seed. Pickles, since it crosses into GPU workers.
+    negative prompt has no effect (Ho & Salimans 2022). `guidance_rescale` 0..1 (Lin et al. 2023). `eta` 0..1 is the
+    noise that DDIM and TCD add at each step, as a share of what DDPM adds (Song et al. 2021); others ignore it.
+    `texts` are (prompt, negative prompt) of each image, its variants drawn by its seed. Pickles, since it crosses
+    into GPU workers.
     """
 
     prompt: str
@@ -51,6 +58,7 @@ class GenerationRequest:
     steps: int
     guidance_scale: float
     guidance_rescale: float
+    eta: float
     scheduler: str
     seed: int
     num_images: int
@@ -79,16 +87,18 @@ class GenerationRequest:
         num_images = whole("num_images", given.get("num_images", 1), 1, MAX_IMAGES)
         prompt, tagged = without_tags(text("prompt", given.get("prompt"), empty=False))
         negative = text("negative_prompt", given.get("negative_prompt", ""))
+        preset = scheduler(given.get("scheduler", limits.scheduler), limits)
         return cls(
             prompt=prompt,
             negative_prompt=negative,
             adapters=adapter_mix(with_tags(given.get("adapters", []), tagged), find_adapter),
             width=whole("width", given.get("width", limits.width), *size, step=limits.size_step),
             height=whole("height", given.get("height", limits.height), *size, step=limits.size_step),
-            steps=whole("steps", given.get("steps", limits.steps), 1, MAX_STEPS),
+            steps=step_count(given.get("steps", limits.steps), preset, limits),
             guidance_scale=real("guidance_scale", given.get("guidance_scale", limits.guidance_scale), 0, MAX_GUIDANCE),
-            guidance_rescale=limits.guidance_rescale,
-            scheduler=one_of("scheduler", given.get("scheduler", limits.scheduler), limits.schedulers),
+            guidance_rescale=real("guidance_rescale", given.get("guidance_rescale", limits.guidance_rescale), 0, 1),
+            eta=real("eta", given.get("eta", 0.0), 0, 1),
+            scheduler=preset,
             seed=seed,
             num_images=num_images,
             texts=drawn(prompt, negative, seeds(seed, num_images), wildcards),
@@ -172,10 +182,20 @@ def whole(field: str, value: object, low: int, high: int, step: int = 1, note: s
     return int(value)
 
 
-def one_of(field: str, value: object, choices: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value not in choices:
-        raise InvalidRequest(field, value, "one of " + ", ".join(choices))
-    return value
+def scheduler(value: object, limits: Limits) -> str:
+    """The name of a preset that works on this model; for one that does not, the message says what to use."""
+    names = limits.schedulers
+    if isinstance(value, str) and value in names:
+        return value
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    instead = dict(limits.refused).get(value) if isinstance(value, str) else None
+    raise InvalidRequest("scheduler", value, instead or "one of " + ", ".join(names[:12]) + more)
+
+
+def step_count(value: object, preset: str, limits: Limits) -> int:
+    """1..MAX_STEPS, or as many as the preset takes."""
+    cap = dict(limits.step_caps).get(preset)
+    return whole("steps", value, 1, cap or MAX_STEPS, note=f" with {preset}" if cap else "")
 
 
 def switch(field: str, value: object) -> bool:
