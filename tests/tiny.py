@@ -67,7 +67,7 @@ def tiny_sdxl(folder: Path, **scheduler) -> Path:
         projection_class_embeddings_input_dim=32 + 6 * 8,
     )  # fmt: skip
     encoders = CLIPTextModel(text_config(first, 16)), CLIPTextModelWithProjection(text_config(second, 32))
-    noise = EulerDiscreteScheduler(**NOISE, timestep_spacing="leading", steps_offset=1, **scheduler)
+    noise = EulerDiscreteScheduler(**NOISE, **(dict(timestep_spacing="leading", steps_offset=1) | scheduler))
     StableDiffusionXLPipeline(vae(), *encoders, first, second, unet, noise).save_pretrained(folder / "model")
     return folder / "model"
 
