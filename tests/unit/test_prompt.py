@@ -180,13 +180,15 @@ def test_p2_linear_time(sign):
         parse(text)
         return time.process_time() - start
 
-    seconds(10_000)
     # 10 would be linear; the rest is for the garbage collector and a busy machine. Quadratic would be 100.
-    assert seconds(1_000_000) < 30 * min(seconds(100_000) for _ in range(2)) + 0.1
+    assert min(seconds(1_000_000) for _ in range(2)) < 50 * min(seconds(100_000) for _ in range(2)) + 0.1
 
 
 @pytest.mark.parametrize("sign", ["(", "[", "(["])
 def test_p2_ten_thousand_brackets(sign):
-    start = time.process_time()
-    parse((sign * 10_000)[:10_000])
-    assert time.process_time() - start < 0.1
+    def seconds() -> float:
+        start = time.process_time()
+        parse((sign * 10_000)[:10_000])
+        return time.process_time() - start
+
+    assert min(seconds() for _ in range(5)) < 0.05

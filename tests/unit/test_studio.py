@@ -66,12 +66,18 @@ def test_the_whole_way():
     assert updates[-1].details == {"status": "done", "seed": 7, "seeds": [7]} and updates[-1].images == (b"png",)
 
 
-@pytest.mark.parametrize("field", ["prompt", "negative_prompt", "adapters", "scheduler", *NUMBERS])
-@pytest.mark.parametrize("value", [None, True, math.nan, [], [1], {}, {"a": 1}, "", "x", -math.inf, 1e30], ids=repr)
+def is_a_value_of(field, value) -> bool:
+    return {"prompt": value == "x", "negative_prompt": isinstance(value, str), "adapters": value == []}.get(
+        field, False
+    )
+
+
+WRONG = [None, True, math.nan, [], [1], {}, {"a": 1}, "", "x", -math.inf, 1e30]
+ALL = ("prompt", "negative_prompt", "adapters", "scheduler", *NUMBERS)
+
+
+@pytest.mark.parametrize(("field", "value"), [(f, v) for f in ALL for v in WRONG if not is_a_value_of(f, v)], ids=repr)
 def test_q1_every_field_refuses_what_it_is_not(field, value):
-    fits = {"prompt": isinstance(value, str), "negative_prompt": isinstance(value, str), "adapters": value == []}
-    if fits.get(field):
-        pytest.skip("that is a value of this field")
     with sentence(rf"{field}(\[0\])? is .*, but must be "):
         run(studio(unreachable), GOOD | {field: value})
 
