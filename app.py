@@ -35,7 +35,9 @@ def compose(settings: Settings):
     if settings.threads:
         torch.set_num_threads(settings.threads)
     engine = Engine(load_profile(settings.profile, settings.base_model))
-    folders = [(BUILT_IN, "built-in")] + ([(settings.adapters_dir, "folder")] if settings.adapters_dir else [])
+    # The built-in styles were trained on the embedded model and fit no other.
+    folders = [(BUILT_IN, "built-in")] if engine.profile.name == "embedded" else []
+    folders += [(settings.adapters_dir, "folder")] if settings.adapters_dir else []
     engine.load()
     library = Library(folders)
     for identity, repository, file in engine.profile.hub_adapters:

@@ -26,6 +26,7 @@ def test_f2_job_cancel_stops_within_a_step_and_leaves_nothing(server, client):
     job = client.submit(prompt="a cat", adapters=[{"id": "ink", "weight": 2}], api_name="/generate", **LONG)
     began = time.monotonic()
     while steps_seen(job) < 5:
+        assert not job.done(), job.exception()
         time.sleep(0.02)
     pace = (time.monotonic() - began) / steps_seen(job)
     job.cancel()
