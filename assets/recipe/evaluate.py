@@ -1,0 +1,229 @@
+"""Measure the embedded model and its adapters, and print the table of the model card.
+
+    python -m assets.recipe.evaluate [--processes 2] [--only "prompt -> picture"] [--styled 100]
+
+Pictures are painted by diffusers from `assets/model` and `assets/adapters` as they are in the repository, 30 steps,
+picture i of a measure from seed i, and judged by `assets.recipe.judge`, which has only seen real icons. Every concept
+counts. Finished batches are kept in the work folder, so the command goes on where it was stopped; what they show is
+named by the weights' hash, so that other weights are painted anew.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionXLPipeline
+from tqdm import tqdm
+
+from assets.recipe.base import JOINED
+from assets.recipe.common import ADAPTERS, MODEL, ROOT
+from assets.recipe.data import GROUPS, held_out, read
+from assets.recipe.judge import LOOKS, SIDE, small, to_input, trained
+
+STEPS, GUIDANCE, RESCALE, BATCH = 30, 3.0, 0.7, 16
+UNKNOWN = "zorblax quuvil"
+Mix = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the table."""
+
+    name: str
+    value: str
+    goal: str
+    met: bool
+
+
+@lru_cache(1)
+def pipeline() -> StableDiffusionXLPipeline:
+    """The model of this process."""
+    torch.set_num_threads(1)
+    pipe = StableDiffusionXLPipeline.from_pretrained(MODEL, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def paint(mix: Mix, prompts: list[str], seeds: list[int]) -> np.ndarray:
+    """One picture for each prompt: N x 128 x 128 x 3, uint8."""
+    pipe = pipeline()
+    for name, _ in mix:
+        pipe.load_lora_weights(ADAPTERS, weight_name=f"{name}.safetensors", adapter_name=name)
+    if mix:
+        pipe.set_adapters(*map(list, zip(*mix)))
+    rng = [torch.Generator().manual_seed(seed) for seed in seeds]
+    with torch.autocast("cpu", torch.bfloat16):
+        out = pipe(prompts, num_inference_steps=STEPS, guidance_scale=GUIDANCE, guidance_rescale=RESCALE,
+                   generator=rng, output_type="np")  # fmt: skip
+    if mix:
+        pipe.unload_lora_weights()
+    return (out.images * 255).round().astype(np.uint8)
+
+
+class Painter:
+    """Paints in batches on several processes, and remembers what is done."""
+
+    def __init__(self, work: Path, processes: int):
+        self.folder, self.pool = work / "evaluation", ProcessPoolExecutor(processes)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, prompts: Sequence[str], mix: Mix = ()) -> np.ndarray:
+        """Pictures of all prompts, number i from seed i."""
+        files = [MODEL / "unet" / "diffusion_pytorch_model.safetensors"]
+        files += [ADAPTERS / f"{name}.safetensors" for name, _ in mix]
+        weights = [digest(file) for file in files]
+        parts = []
+        for start in range(0, len(prompts), BATCH):
+            part = list(prompts[start : start + BATCH])
+            key = sha256(json.dumps([weights, mix, part, start]).encode()).hexdigest()[:24]
+            path = self.folder / f"{key}.npy"
+            seeds = list(range(start, start + len(part)))
+            parts.append((path, None if path.exists() else self.pool.submit(paint, mix, part, seeds)))
+        for path, job in tqdm(parts, desc=" + ".join(f"{n} {w:g}" for n, w in mix) or "base", unit="batch"):
+            if job:
+                np.save(path, job.result())
+        return np.concatenate([np.load(path) for path, _ in parts])
+
+
+@lru_cache
+def digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+class Bench:
+    """What all measures need: the judge, the painter, the concepts in their order and how they are called."""
+
+    def __init__(self, work: Path, processes: int, styled: int):
+        self.judge, self.names = trained()
+        self.paint = Painter(work, processes)
+        labels = {icon.name: icon.label.lower() for icon in read(work)["noto"][0] if icon.group in GROUPS}
+        self.labels = [labels[name] for name in self.names]
+        self.adapters = sorted(path.stem for path in ADAPTERS.glob("*.safetensors"))
+        order = sorted(range(len(self.names)), key=lambda i: sha256(self.names[i].encode()).hexdigest())
+        self.shuffled = order
+        self.held_out = [i for i in order if held_out(self.names[i])][:styled]
+
+    @torch.no_grad()
+    def judged(self, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ranking of concepts N x C (best first) and probabilities of styles N x len(LOOKS)."""
+        small_ones = pictures if pictures.shape[1] == SIDE else small(pictures)
+        concept, style = self.judge(to_input(small_ones))
+        return concept.argsort(1, descending=True), style.softmax(1)
+
+    def among(self, pictures: np.ndarray, concepts: Sequence[int], first: int) -> torch.Tensor:
+        """Whether each picture's concept is among the judge's `first` guesses: N, float."""
+        ranking, _ = self.judged(pictures)
+        return (ranking[:, :first] == torch.tensor(concepts)[:, None]).any(1).float()
+
+
+def prompt_to_picture(bench: Bench) -> Iterator[Measure]:
+    pictures, every = bench.paint(bench.labels), range(len(bench.names))
+    for first, goal in ((5, 0.85), (1, 0.65)):
+        share = bench.among(pictures, every, first).mean().item()
+        yield Measure(f"concept in the judge's top {first}, all {len(bench.names)}", f"{share:.1%}", f">= {goal:.0%}",
+                      share >= goal)  # fmt: skip
+
+
+def styles(bench: Bench) -> Iterator[Measure]:
+    labels = [bench.labels[i] for i in bench.held_out]
+    base = bench.among(bench.paint(labels), bench.held_out, 5).mean().item()
+    for name in bench.adapters:
+        pictures = bench.paint(labels, ((name, 1.0),))
+        right = (bench.judged(pictures)[1].argmax(1) == LOOKS.index(name)).float().mean().item()
+        kept = bench.among(pictures, bench.held_out, 5).mean().item() / max(base, 1e-9)
+        yield Measure(f"{name}: style named right, {len(labels)} concepts it never saw", f"{right:.1%}", ">= 90%",
+                      right >= 0.9)  # fmt: skip
+        yield Measure(f"{name}: concept top 5 kept of the base's", f"{kept:.1%}", ">= 85%", kept >= 0.85)
+
+
+def in_between(bench: Bench, count: int = 16) -> Iterator[Measure]:
+    some = bench.held_out[:count]
+    labels = [bench.labels[i] for i in some]
+    for name in bench.adapters:
+        scores = []
+        for weight in (0.0, 0.25, 0.5, 0.75, 1.0):
+            pictures = bench.paint(labels, ((name, weight),) if weight else ())
+            scores.append(bench.judged(pictures)[1][:, LOOKS.index(name)].mean().item())
+        rises = all(a <= b + 0.005 for a, b in pairwise(scores))
+        yield Measure(
+            f"{name}: style score at 0, .25, .5, .75, 1", " ".join(f"{s:.2f}" for s in scores), "rises", rises
+        )
+    shown, pairs = 0.0, list(zip(bench.adapters, bench.adapters[1:] + bench.adapters[:1]))
+    plain = bench.judged(bench.paint(labels))[1].mean(0)
+    for pair in pairs:
+        both = bench.judged(bench.paint(labels, tuple((name, 0.5) for name in pair)))[1].mean(0)
+        shown += all(both[LOOKS.index(name)] > plain[LOOKS.index(name)] for name in pair) / len(pairs)
+    yield Measure(f"two at 0.5: both scores above the base's, {len(pairs)} pairs", f"{shown:.0%}", "all", shown > 0.999)
+
+
+def words(bench: Bench, count: int = 64) -> Iterator[Measure]:
+    some = bench.shuffled[:count]
+    labels = [bench.labels[i] for i in some]
+    first = [bench.judged(bench.paint([frame(label) for label in labels]))[0][:, 0] for frame in
+             (str, "a {}".format, str.upper)]  # fmt: skip
+    agree = torch.stack([(f == first[0]).float() for f in first[1:]]).min(0).values.mean().item()
+    yield Measure(f"x, a x and X get the same name, {count} concepts", f"{agree:.1%}", "agree (>= 85%)", agree >= 0.85)
+    base = bench.among(bench.paint(labels), some, 5).mean().item()
+    odd = bench.among(bench.paint([f"{label} {UNKNOWN}" for label in labels]), some, 5).mean().item()
+    yield Measure(
+        "concept top 5 kept beside unknown words", f"{odd / max(base, 1e-9):.1%}", ">= 85%", odd >= 0.85 * base
+    )
+    pairs = list(zip(bench.shuffled[:count], bench.shuffled[count : 2 * count]))
+    prompts = [JOINED[i % 2].format(*(bench.labels[c] for c in pair)) for i, pair in enumerate(pairs)]
+    pictures = bench.paint(prompts)
+    share = both_shown(bench, pictures, pairs)
+    chance = both_shown(bench, pictures, pairs[1:] + pairs[:1])
+    yield Measure(f"two objects, both in the top 5 of a part, {count} pairs (by chance {chance:.0%})", f"{share:.1%}",
+                  ">= 50%", share >= 0.5)  # fmt: skip
+
+
+def both_shown(bench: Bench, pictures: np.ndarray, pairs: list[tuple[int, int]]) -> float:
+    """Share of pictures in which each of two concepts is in the top 5 of one of nine half-size parts."""
+    found = torch.zeros(len(pictures), 2)
+    for y in (0, 32, 64):
+        for x in (0, 32, 64):
+            part = pictures[:, y : y + SIDE, x : x + SIDE]
+            for side in range(2):
+                found[:, side] += bench.among(part, [pair[side] for pair in pairs], 5)
+    return (found > 0).all(1).float().mean().item()
+
+
+def size(bench: Bench) -> Iterator[Measure]:
+    total = sum(f.stat().st_size for folder in (MODEL, ADAPTERS) for f in folder.rglob("*.safetensors")) / 1e6
+    yield Measure("weights in the repository", f"{total:.1f} MB", "<= 60 MB", total <= 60)
+
+
+MEASURES: dict[str, Callable[[Bench], Iterator[Measure]]] = {
+    "prompt -> picture": prompt_to_picture,
+    "style": styles,
+    "in between": in_between,
+    "words": words,
+    "size": size,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=ROOT / ".work", help="folder for data and pictures")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", choices=MEASURES, action="append", help="this measure; may be given again")
+    parser.add_argument("--styled", type=int, default=100, help="held-out concepts that each style is judged on")
+    args = parser.parse_args()
+    bench, table = Bench(args.work, args.processes, args.styled), []
+    for name in args.only or MEASURES:
+        for line in MEASURES[name](bench):
+            table.append(line)
+            print(f"| {name} | {line.name} | {line.value} | {line.goal} | {'yes' if line.met else 'no'} |", flush=True)
+    print(f"{sum(line.met for line in table)} of {len(table)} goals met")
+
+
+if __name__ == "__main__":
+    main()
