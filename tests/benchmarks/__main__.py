@@ -7,6 +7,7 @@ One thread, variants interleaved, medians of pairs, equal output asserted. Nothi
 
 import argparse
 import io
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from diffusers import StableDiffusionXLPipeline
 from pipeline.engine import Engine
 from pipeline.models import EMBEDDED, load_profile
 from pipeline.request import GenerationRequest
-from tests.benchmarks.ratios import HEADER, Ratio, paired
+from tests.benchmarks.ratios import HEADER, Ratio, Variant, paired
 from tests.benchmarks.startup import startup
+from tests.benchmarks.switching import BENCHMARKS, Subject
 
 PROMPT, SEED = "a red apple", 7
 
@@ -44,19 +46,29 @@ def bare(pipe: StableDiffusionXLPipeline, request: GenerationRequest) -> bytes:
     return buffer.getvalue()
 
 
+def embedded_pipeline() -> StableDiffusionXLPipeline:
+    """The embedded model as diffusers loads it."""
+    pipe = StableDiffusionXLPipeline.from_pretrained(EMBEDDED, dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
 def measured(only: set[int], pairs: int) -> list[Ratio]:
     """The chosen benchmarks on the embedded model, at its default steps."""
     torch.set_num_threads(1)
     engine, ratios = Engine(load_profile("embedded")), []
     request = GenerationRequest.create({"prompt": PROMPT, "seed": SEED}, engine.limits, None)
-    ours = partial(last_image, engine, request, True)
+    ours = Variant(partial(last_image, engine, request, True))
     if 6 in only:
-        without = partial(last_image, engine, request, False)
+        without = Variant(partial(last_image, engine, request, False))
         ratios.append(paired(6, "preview at every step / without", 1.01, ours, without, pairs))
     if 7 in only:
-        pipe = StableDiffusionXLPipeline.from_pretrained(EMBEDDED, dtype=torch.float32)
-        pipe.set_progress_bar_config(disable=True)
-        ratios.append(paired(7, "engine / bare diffusers pipeline", 1.02, ours, partial(bare, pipe, request), pairs))
+        theirs = Variant(partial(bare, embedded_pipeline(), request))
+        ratios.append(paired(7, "engine / bare diffusers pipeline", 1.02, ours, theirs, pairs))
+    with tempfile.TemporaryDirectory() as folder:
+        for number in sorted(only & BENCHMARKS.keys()):
+            subject = Subject(embedded_pipeline(), Path(folder), rank=16, side=16, tolerance=1e-4)
+            ratios += BENCHMARKS[number](subject, pairs)
     if 10 in only:
         ratios.append(startup(max(3, pairs // 5)))
     return ratios
@@ -92,7 +104,7 @@ def plot(ratios: list[Ratio], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--only", type=int, nargs="+", default=[6, 7, 10])
+    parser.add_argument("--only", type=int, nargs="+", default=[1, 2, 3, 4, 6, 7, 10])
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
     ratios = measured(set(args.only), args.pairs)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
-from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from lora.adapter import AdapterUse
@@ -23,6 +22,7 @@ from pipeline import conditioning, schedulers
 from pipeline.denoise import denoise, initial_noise
 from pipeline.models import load, load_profile
 from tests import tiny
+from tests.benchmarks.switching import adaptable, write_adapter
 
 UNET = dict(
     sample_size=128,
@@ -37,7 +37,6 @@ UNET = dict(
     addition_time_embed_dim=256,
     projection_class_embeddings_input_dim=2816,
 )
-LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 
 
 def random_unet() -> UNet2DConditionModel:
@@ -71,17 +70,6 @@ def write_model(folder: Path) -> Path:
     return folder / "model"
 
 
-def write_adapter(unet, path: Path, rank: int = 16) -> int:
-    """A random adapter on every attention and MLP layer; returns its number of parameters."""
-    rng, tensors = torch.Generator().manual_seed(1), {}
-    for name, layer in unet.named_modules():
-        if name.endswith(LAYERS) and isinstance(layer, torch.nn.Linear):
-            for part, shape in (("A", (rank, layer.in_features)), ("B", (layer.out_features, rank))):
-                tensors[f"unet.{name}.lora_{part}.weight"] = torch.randn(shape, generator=rng).bfloat16() * 0.02
-    save_file(tensors, path)
-    return sum(t.numel() for t in tensors.values())
-
-
 def timed(what: str, action):
     start = time.perf_counter()
     result = action()
@@ -112,7 +100,7 @@ def main() -> None:
         profile = load_profile(base_model=str(model))
         components = timed("load by BASE_MODEL", lambda: load(profile, torch.bfloat16))
         base_size = sum(p.numel() for p in components.unet.parameters())
-        size = write_adapter(components.unet, folder / "big.safetensors")
+        size = write_adapter(adaptable(components.unet), folder / "big.safetensors", 16, 1)
         print(f"UNet {base_size / 1e9:.2f} B parameters, adapter {size / 1e6:.1f} M = {100 * size / base_size:.2f} %")
         base = timed("one guided step at 256 px, base", lambda: one_step(components))
         composer = Composer(components.adaptable())
