@@ -97,6 +97,11 @@ class Composer:
         self._on.clear()
         self._key, self._applied = (), ()
 
+    @property
+    def text_state(self) -> frozenset:
+        """What is on the layers of the text encoders; equal where they give equal encodings."""
+        return frozenset((place, terms) for place, terms in self._on.items() if place[0] != "unet")
+
     @torch.no_grad()
     def changed(self, mix: AdapterMix) -> dict[Place, tuple[torch.Tensor, list]]:
         """W0 and the (delta, weight) terms of each layer that a mix changes, as of the first step."""

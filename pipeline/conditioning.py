@@ -6,7 +6,7 @@ results laid end to end. A plain prompt of one chunk gives what diffusers' `enco
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,6 +19,7 @@ MAX_CHUNKS = 8
 # A chunk ends after a comma where there is one among its last so many tokens: no clause is torn apart (as in A1111).
 COMMA_REACH = 20
 CACHE_BYTES = 64 * 2**20
+EMPTY: Phrase = ((),)
 
 
 @dataclass(frozen=True)
@@ -131,24 +132,30 @@ def _marked(tokenizer, chunk: list[tuple[int, float]], room: int) -> tuple[tuple
 
 
 @torch.no_grad()
-def encode(components: Components, phrase: str | Phrase, chunks: int = 1) -> Conditioning:
-    """Encode what stands at one step, filled up with empty chunks to at least `chunks`."""
+def encode(components: Components, phrase: str | Phrase, clip_skip: int = 0) -> Conditioning:
+    """Encode what stands at one step, in as many chunks as it needs.
+
+    `clip_skip` leaves out so many of the encoders' last layers more than usual, as in diffusers' `encode_prompt`.
+    """
     text = tokenize(components.tokenizers, phrase)
-    missing = chunks - len(text.chunks[0])
-    empty = tokenize(components.tokenizers, "").weighted if missing > 0 else ()
     hidden, pooled = [], None
-    for i, encoder in enumerate(components.text_encoders):
+    for encoder, chunks in zip(components.text_encoders, text.weighted):
         parts = []
-        for chunk in text.weighted[i] + (empty[i] * missing if empty else ()):
+        for chunk in chunks:
             ids, weights = zip(*chunk)
             out = encoder(torch.tensor([ids], device=components.device), output_hidden_states=True)
-            # SDXL takes the states before the last layer, SD 1.5 the last ones after the final norm.
-            states = out.hidden_states[-2] if components.family == "sdxl" else out.last_hidden_state
-            parts.append(weighed(states, weights))
+            parts.append(weighed(_states(components, encoder, out, clip_skip), weights))
             # Only the encoder with a projection pools; the first chunk speaks for the whole prompt.
             pooled = getattr(out, "text_embeds", None) if pooled is None else pooled
         hidden.append(torch.cat(parts, 1))
     return Conditioning(torch.cat(hidden, -1), pooled)
+
+
+def _states(components: Components, encoder, out, clip_skip: int) -> torch.Tensor:
+    # SDXL takes the states before the last layer as they are, SD 1.5 those after the last one and the final norm.
+    if components.family == "sdxl":
+        return out.hidden_states[-2 - clip_skip]
+    return encoder.final_layer_norm(out.hidden_states[-1 - clip_skip]) if clip_skip else out.last_hidden_state
 
 
 def weighed(states: torch.Tensor, weights: tuple[float, ...]) -> torch.Tensor:
@@ -167,47 +174,46 @@ def weighed(states: torch.Tensor, weights: tuple[float, ...]) -> torch.Tensor:
 
 
 class Conditioner:
-    """Encodes prompts, keeping the latest `CACHE_BYTES` of what it made. Not thread-safe: the engine has the lock."""
+    """Encodes prompts, keeping the latest `CACHE_BYTES` of what it made. Not thread-safe: the engine has the lock.
+
+    Kept by phrase, layers skipped, and what is on the text encoders: nothing else changes an encoding.
+    """
 
     def __init__(self, components: Components, cache_bytes: int = CACHE_BYTES):
         self._components = components
         self._cache_bytes = cache_bytes
-        self._cache: OrderedDict[Hashable, tuple[Conditioning, ...]] = OrderedDict()
+        self._cache: OrderedDict[Hashable, Conditioning] = OrderedDict()
+        self._bytes = 0
 
-    def __call__(self, prompt: str, negative: str, steps: int, adapters: Hashable = ()) -> tuple[Pair, ...]:
+    def __call__(
+        self, prompt: str, negative: str, steps: int, adapters: Hashable = (), clip_skip: int = 0
+    ) -> tuple[Pair, ...]:
         """(positive, negative) of each step, the two of equal length.
 
-        `adapters` is the mix that is on the text encoders. An empty negative prompt is zeros where the model was
-        trained so.
+        `adapters` is what is on the text encoders. As in diffusers `clip_skip` is the positive prompt's only. An empty
+        negative prompt is zeros where the model was trained so.
         """
-        positive = self._text(prompt, steps, True, adapters)
-        without = self._text(negative, steps, False, adapters)
-        empty = self._text("", 1, False, adapters)[0]
+        positive = self._text(prompt, steps, True, (adapters, clip_skip))
+        without = self._text(negative, steps, False, (adapters, 0))
         zero = not negative and self._components.zero_empty_negative
         pairs: dict[tuple[int, int], Pair] = {}
         for toward, away in zip(positive, without):
             if (id(toward), id(away)) not in pairs:
                 size = max(toward.hidden.shape[1], away.hidden.shape[1])
-                both = filled(toward, size, empty), filled(away, size, empty)
+                both = self._filled(toward, size, (adapters, clip_skip)), self._filled(away, size, (adapters, 0))
                 pairs[id(toward), id(away)] = (both[0], _zeros(both[1])) if zero else both
         return tuple(pairs[id(toward), id(away)] for toward, away in zip(positive, without))
 
-    def _text(self, text: str, steps: int, compose: bool, adapters: Hashable) -> tuple[Conditioning, ...]:
-        key = text, steps, compose, adapters
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
-        found = self._cache[key] = self._encode(text, steps, compose)
-        while sum(map(_bytes, self._cache.values())) > self._cache_bytes:
-            self._cache.popitem(last=False)
-        return found
-
-    def _encode(self, text: str, steps: int, compose: bool) -> tuple[Conditioning, ...]:
+    def _text(self, text: str, steps: int, compose: bool, how: tuple) -> tuple[Conditioning, ...]:
         schedule = parse(text, compose).schedule(steps)
-        # Refused before anything is encoded; each distinct phrase is encoded once.
-        phrases = {phrase: None for _, parts in schedule for phrase, _ in parts}
-        chunks = max(len(tokenize(self._components.tokenizers, phrase).weighted[0]) for phrase in phrases)
-        encoded = {phrase: encode(self._components, phrase, chunks) for phrase in phrases}
+        phrases = dict.fromkeys(phrase for _, parts in schedule for phrase, _ in parts)
+        # Refused before anything is encoded.
+        for phrase in phrases:
+            if (phrase, *how) not in self._cache:
+                tokenize(self._components.tokenizers, phrase)
+        encoded = {phrase: self._encoded(phrase, how) for phrase in phrases}
+        size = max(one.hidden.shape[1] for one in encoded.values())
+        encoded = {phrase: self._filled(one, size, how) for phrase, one in encoded.items()}
         stacked, texts = {}, []
         for last, parts in schedule:
             if parts not in stacked:
@@ -215,29 +221,37 @@ class Conditioner:
             texts += [stacked[parts]] * (last - len(texts))
         return tuple(texts)
 
+    def _filled(self, text: Conditioning, size: int, how: tuple) -> Conditioning:
+        """The text with empty chunks at its end, `size` tokens long."""
+        if text.hidden.shape[1] == size:
+            return text
+        empty = self._encoded(EMPTY, how).hidden
+        missing = (size - text.hidden.shape[1]) // empty.shape[1]
+        return replace(text, hidden=torch.cat([text.hidden, empty.repeat(len(text.hidden), missing, 1)], 1))
+
+    def _encoded(self, phrase: Phrase, how: tuple) -> Conditioning:
+        key = phrase, *how
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        found = self._cache[key] = encode(self._components, phrase, how[1])
+        self._bytes += found.nbytes
+        while self._bytes > self._cache_bytes:
+            self._bytes -= self._cache.popitem(last=False)[1].nbytes
+        return found
+
 
 def encode_pair(components: Components, prompt: str, negative: str) -> Pair:
     """(positive, negative) of the first step."""
     return Conditioner(components)(prompt, negative, 1)[0]
 
 
-def filled(text: Conditioning, size: int, empty: Conditioning) -> Conditioning:
-    """The text with empty chunks at its end, `size` tokens long."""
-    missing = (size - text.hidden.shape[1]) // empty.hidden.shape[1]
-    if not missing:
-        return text
-    padding = empty.hidden.repeat(len(text.hidden), missing, 1)
-    return Conditioning(torch.cat([text.hidden, padding], 1), text.pooled, text.strengths)
-
-
 def _stack(rows: list[Conditioning], strengths: tuple[float, ...]) -> Conditioning:
+    if len(rows) == 1 and strengths == rows[0].strengths:
+        return rows[0]
     pooled = None if rows[0].pooled is None else torch.cat([row.pooled for row in rows])
     return Conditioning(torch.cat([row.hidden for row in rows]), pooled, strengths)
 
 
 def _zeros(like: Conditioning) -> Conditioning:
     return Conditioning(torch.zeros_like(like.hidden), None if like.pooled is None else torch.zeros_like(like.pooled))
-
-
-def _bytes(texts: tuple[Conditioning, ...]) -> int:
-    return sum(text.nbytes for text in {id(text): text for text in texts}.values())

@@ -95,8 +95,7 @@ class Engine:
                 for index, seed in enumerate(request.seeds):
                     latents, (prompt, negative) = None, request.texts[index]
                     composer.apply(mix)
-                    # What is kept of it counts for this mix only: an adapter may change the text encoders.
-                    texts = self._condition(components)(prompt, negative, request.steps, mix)
+                    texts = self._condition(components)(prompt, negative, request.steps, composer.text_state)
                     watch.lap("text")
                     for denoised in self._denoise(components, texts, request, seed):
                         latents = denoised.latents

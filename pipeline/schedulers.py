@@ -27,10 +27,12 @@ SAMPLERS: dict[str, tuple[str, dict]] = {
     "LCM": ("LCMScheduler", {"clip_sample": False}),
     "TCD": ("TCDScheduler", {"clip_sample": False}),
 }
-# Karras et al. 2022; SGM uniform is Stability's, trailing spacing; AYS is Sabour et al. 2024, a table for SD and SDXL.
+# Karras et al. 2022; beta is Lee et al. 2024; SGM uniform is Stability's, trailing spacing; AYS is Sabour et al. 2024,
+# a table for SD and SDXL.
 SCHEDULES: dict[str, dict] = {
     "Karras": {"use_karras_sigmas": True},
     "exponential": {"use_exponential_sigmas": True},
+    "beta": {"use_beta_sigmas": True},
     "SGM uniform": {"timestep_spacing": "trailing"},
     "AYS": {},
 }
@@ -105,16 +107,20 @@ def timesteps(name: str, steps: int, family: str) -> dict:
     return {"timesteps": [int(t) for t in table.round()]}
 
 
-def prepare(name: str, config: Mapping, steps: int, family: str, device=None):
-    """A fresh scheduler with its timesteps set."""
+def prepare(name: str, config: Mapping, steps: int, family: str, device=None, skip: int = 0):
+    """A fresh scheduler with its timesteps set, and those of them that run: all but the first `skip` steps'."""
     scheduler = make(name, config)
     scheduler.set_timesteps(**timesteps(name, steps, family), device=device)
-    return scheduler
+    begin = skip * scheduler.order
+    # Said outright, since schedulers look themselves up by timestep, and dense schedules have some of them twice.
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(begin)
+    return scheduler, scheduler.timesteps[begin:]
 
 
 def sigmas(name: str, config: Mapping, steps: int, family: str = "sdxl") -> list[float]:
     """The noise levels from the first step to the clean picture, standard deviations relative to it; for drawing."""
-    scheduler = prepare(name, config, steps, family)
+    scheduler, _ = prepare(name, config, steps, family)
     levels = getattr(scheduler, "sigmas", None)
     if levels is None:
         # Zero signal would be an infinite level; diffusers' Euler takes the same bound.

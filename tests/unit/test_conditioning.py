@@ -5,11 +5,13 @@ import torch
 from compel import CompelForSD
 from diffusers import DiffusionPipeline
 
+from lora.library import Library
 from pipeline.conditioning import Conditioner, encode, encode_pair
 from pipeline.engine import Engine
 from pipeline.models import load, load_profile
 from pipeline.prompt import parse
 from pipeline.request import GenerationRequest
+from tests.adapters import save_adapter
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +23,9 @@ def first(components, text):
     return encode(components, parse(text).at(1, 1)[0][0])
 
 
-def paint(engine, prompt, **values):
+def paint(engine, prompt, find=None, **values):
     defaults = {"prompt": prompt, "steps": 4, "seed": 3, "width": 64, "height": 64}
-    *_, generation = engine.generate(GenerationRequest.create(defaults | values, engine.limits, None))
+    *_, generation = engine.generate(GenerationRequest.create(defaults | values, engine.limits, find))
     return generation.images[0]
 
 
@@ -61,17 +63,61 @@ def test_switches_change_the_text_at_their_step(components):
     assert pairs[0] is pairs[1]
 
 
-def test_what_was_encoded_is_kept_for_its_mix_and_within_its_bytes(components, monkeypatch):
-    conditioner, calls = Conditioner(components), []
-    monkeypatch.setattr("pipeline.conditioning.encode", lambda *a: calls.append(a) or encode(*a))
-    first_time = conditioner("red apple", "cat", 4)
-    made = len(calls)
-    assert conditioner("red apple", "cat", 4)[0][0] is first_time[0][0] and len(calls) == made
+def encodings(components, monkeypatch) -> list:
+    """Of each run of a text encoder from now on, which one it was."""
+    runs = []
+    for i, encoder in enumerate(components.text_encoders):
+        forward = encoder.forward
+        monkeypatch.setattr(encoder, "forward", lambda *a, i=i, f=forward, **k: runs.append(i) or f(*a, **k))
+    return runs
+
+
+def test_what_was_encoded_is_kept_by_phrase_and_within_its_bytes(components, monkeypatch):
+    conditioner, runs = Conditioner(components), encodings(components, monkeypatch)
+    before = conditioner("red apple", "cat", 4)
+    assert runs == [0, 1] * 2
+    assert conditioner("red apple", "cat", 9)[8][0].hidden is before[0][0].hidden
+    conditioner("cat", "red apple", 4)
+    assert runs == [0, 1] * 2
     conditioner("red apple", "cat", 4, adapters="ink")
-    assert len(calls) > made
+    conditioner("red apple", "cat", 4, clip_skip=1)
+    # Of the negative prompt no layer is skipped.
+    assert runs == [0, 1] * 5
     small = Conditioner(components, cache_bytes=1)
-    small("red apple", "cat", 4)
-    assert not small._cache
+    assert torch.equal(small("red apple", "cat", 4)[0][0].hidden, before[0][0].hidden) and not small._cache
+
+
+def test_only_what_a_mix_does_to_the_text_encoders_encodes_again(tiny_sdxl, tmp_path, monkeypatch):
+    engine = Engine(load_profile(base_model=str(tiny_sdxl)))
+    components = engine.load()[0]
+    for i, name in enumerate(("both", "unet")):
+        save_adapter(components, tmp_path / f"{name}.safetensors", i, text=name == "both")
+    find = Library([(tmp_path, "folder")]).find
+    runs = encodings(components, monkeypatch)
+
+    def encoded(*ids: str, **more) -> int:
+        before = len(runs)
+        paint(engine, "red apple", find=find, adapters=[{"id": i, "weight": 0.5} for i in ids], **more)
+        return len(runs) - before
+
+    assert encoded() == 4
+    assert encoded("unet") == encoded(steps=2) == encoded(width=72) == encoded(num_images=2) == 0
+    assert encoded("both") == 4 and encoded("both", "unet") == encoded("both") == encoded() == 0
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+@pytest.mark.parametrize("model", ["tiny_sdxl", "tiny_sd15"])
+def test_clip_skip_is_that_of_encode_prompt_bit_for_bit(model, skip, request):
+    folder = request.getfixturevalue(model)
+    pipe = DiffusionPipeline.from_pretrained(folder)
+    # diffusers 0.42 looks for the final norm where transformers 4 had it.
+    object.__setattr__(pipe.text_encoder, "text_model", pipe.text_encoder)
+    guided = {"num_images_per_prompt": 1, "do_classifier_free_guidance": True, "device": torch.device("cpu")}
+    theirs = pipe.encode_prompt("red apple", negative_prompt="cat", clip_skip=skip, **guided)
+    positive, negative = Conditioner(load(load_profile(base_model=str(folder))))("red apple", "cat", 1, (), skip)[0]
+    assert torch.equal(positive.hidden, theirs[0]) and torch.equal(negative.hidden, theirs[1])
+    if model == "tiny_sdxl":
+        assert torch.equal(positive.pooled, theirs[2]) and torch.equal(negative.pooled, theirs[3])
 
 
 def test_and_and_weights_reach_the_picture(tiny_sdxl):

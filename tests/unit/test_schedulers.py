@@ -59,6 +59,7 @@ def test_same_pixels_as_diffusers(model, name, request):
         ("DPM++ SDE Karras", "such as Euler"),
         ("DPM++ 2M Karras", "must be DPM[+][+] 2M: its other schedules"),
         ("UniPC exponential", "must be UniPC"),
+        ("Euler beta", "must be Euler: its other schedules"),
         ("Euler AYS", "must be Euler:"),
         ("Euler SGM uniform", "SGM uniform on this model already"),
     ],
@@ -83,10 +84,10 @@ CONFIGS = [dict(tiny.NOISE, timestep_spacing="leading", steps_offset=1), dict(ti
 def test_any_number_of_steps_reaches_the_clean_picture(config, name):
     """With a model that is always right, every sampler must arrive, from its first noise to the last step."""
     for steps in (1, 2, 5, schedulers.STEP_CAPS.get(name, 150)):
-        scheduler = schedulers.prepare(name, config, steps, "sdxl")
+        scheduler, timesteps = schedulers.prepare(name, config, steps, "sdxl")
         rng = torch.Generator().manual_seed(0)
         x = torch.randn(1, 4, 4, 4, generator=rng) * scheduler.init_noise_sigma
-        for t in scheduler.timesteps:
+        for t in timesteps:
             inputs = scheduler.scale_model_input(x, t)
             signal = scheduler.alphas_cumprod[t.long()]
             eps = (inputs - signal.sqrt() * 0.3) / (1 - signal).sqrt()
