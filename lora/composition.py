@@ -1,8 +1,8 @@
 """Put an adapter mix on a model, and take it off again, exactly.
 
 W = W0 + the sum of all adapters' changes at their weights, summed into the weights once per mix: a denoising step then
-costs the same with five adapters as with none. W0 is kept and copied back, never recomputed by subtraction, so that
-the base returns bit for bit.
+costs the same with five adapters as with none. W0 itself is never written to: a layer is given another tensor while a
+mix is on, and its own one back afterwards. So the base returns bit for bit, at once, and whatever went wrong before.
 """
 
 import math
@@ -90,11 +90,9 @@ class Composer:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Copy W0 back, bit for bit."""
-        for place, original in self._originals.items():
-            self._layers[place].weight.copy_(original)
-        self._originals.clear()
-        self._on.clear()
+        """Give every layer its W0 back."""
+        for place in list(self._originals):
+            self._take_off(place)
         self._key, self._applied = (), ()
 
     @property
@@ -126,19 +124,19 @@ class Composer:
         applied = self._admitted(uses)
         wanted = self._terms(uses, progress)
         for place in [place for place in self._originals if place not in wanted]:
-            self._layers[place].weight.copy_(self._originals[place])
-            del self._originals[place]
-            self._on.pop(place, None)
+            self._take_off(place)
         for place, terms in wanted.items():
-            if self._on.get(place) == terms:
-                continue
-            # Forgotten first: should copying fail half way, what is on the layer is unknown.
-            self._on.pop(place, None)
-            if place not in self._originals:
-                self._originals[place] = self._layers[place].weight.clone()
-            self._layers[place].weight.copy_(merged(self._originals[place], self._with_deltas(place, terms)))
-            self._on[place] = terms
+            if self._on.get(place) != terms:
+                weight, original = self._layers[place].weight, self._original(place)
+                # Before the new weights are made: two copies of a layer are enough.
+                weight.data = self._originals[place] = original
+                weight.data = merged(original, self._with_deltas(place, terms)).to(original.dtype)
+                self._on[place] = terms
         self._applied = applied
+
+    def _take_off(self, place: Place) -> None:
+        self._layers[place].weight.data = self._originals.pop(place)
+        self._on.pop(place, None)
 
     def _admitted(self, uses: AdapterMix) -> tuple[AppliedAdapter, ...]:
         """Have all of a mix in memory and judged. Raises what is said in `apply`."""
@@ -174,7 +172,7 @@ class Composer:
         return [(self._cache[digest][0][place], weight) for digest, weight in terms]
 
     def _original(self, place: Place) -> torch.Tensor:
-        return self._originals.get(place, self._layers[place].weight)
+        return self._originals.get(place, self._layers[place].weight.data)
 
     def _deltas(self, adapter: Adapter) -> Deltas:
         if adapter.sha256 not in self._cache:

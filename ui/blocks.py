@@ -10,7 +10,7 @@ from ui.generate import add_generate_page
 from ui.gpu import gpu_generator
 from ui.settings import Settings
 from ui.studio import Studio
-from ui.theme import HERE, theme
+from ui.theme import STATIC, theme
 from ui.turnstile import Turnstile
 from ui.web import app_arguments
 
@@ -59,8 +59,8 @@ def launch_arguments(library: Library, settings: Settings) -> dict:
         "server_name": settings.address,
         "server_port": settings.port,
         "theme": theme(),
-        "css_paths": HERE / "style.css",
-        "favicon_path": HERE / "favicon.svg",
+        "css_paths": STATIC / "style.css",
+        "favicon_path": STATIC / "favicon.svg",
         "app_kwargs": app_arguments(library),
         # Those who wait at the turnstile hold no thread, but each takes one of gradio's slots of that name.
         "max_threads": settings.queue_size + 40,

@@ -9,8 +9,8 @@ import gradio as gr
 from pipeline.request import MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, SEEDS
 from ui.files import picture_files
 from ui.studio import Studio
-from ui.web import preview_url
-from ui.widgets import picture_stage, style_cards
+from ui.styles import add_styles
+from ui.widgets import picture_stage
 
 PLACEHOLDER = "A red apple on a wooden table …"
 LOST = "The connection was lost or the queue is full; please try again."
@@ -35,7 +35,6 @@ def add_generate_page(studio: Studio) -> None:
 
 def layout(studio: Studio) -> Widgets:
     """Place the widgets, in the order of a phone; style.css sets the picture beside them where there is room."""
-    adapters = studio.library.all()
     with gr.Column(elem_id="workbench"):
         with gr.Column(elem_id="ask"):
             prompt = gr.Textbox(
@@ -49,13 +48,13 @@ def layout(studio: Studio) -> Widgets:
             paint = gr.Button("Paint", variant="primary", elem_id="paint")
             cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
         with gr.Column(elem_id="styles"):
-            cards = [adapter.public() | {"preview": preview_url(adapter)} for adapter in adapters]
-            styles = style_cards(studio.default_adapters, cards)
+            styles = add_styles(studio)
         with gr.Column(elem_id="picture"):
-            stage = picture_stage({adapter.id: adapter.name for adapter in adapters})
+            stage = picture_stage({adapter.id: adapter.name for adapter in studio.library.all()})
         with gr.Column(elem_id="settings"), gr.Accordion("Settings", open=False):
             advanced, draw_seed = settings(studio)
-    return Widgets({"prompt": prompt, "adapters": styles, **advanced}, stage, paint, cancel, draw_seed, examples)
+    fields = {"prompt": prompt, "adapters": styles, **advanced}
+    return Widgets(fields, stage, paint, cancel, draw_seed, examples)
 
 
 def settings(studio: Studio) -> tuple[dict[str, gr.components.Component], gr.Button]:

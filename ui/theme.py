@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils import colors, sizes
 
-HERE = Path(__file__).parent
+STATIC = Path(__file__).parent / "static"
 VERMILION = colors.Color(
     name="vermilion", c50="#fdf3ef", c100="#fae1d8", c200="#f4c0b0", c300="#ec9a82", c400="#e27455", c500="#d2522f",
     c600="#bb3f1e", c700="#983218", c800="#732714", c900="#511d10", c950="#30110a",

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import gradio as gr
 
-HERE = Path(__file__).parent
+STATIC = Path(__file__).parent / "static"
 
 
-def style_cards(value: list[dict], styles: list[dict]) -> gr.HTML:
-    """Cards with pictures that switch `styles` on and off, and a slider for each one that is on.
+def style_cards(value: list[dict], styles: list[dict], most_bytes: int, burns_above: float) -> gr.HTML:
+    """Cards with pictures that switch `styles` on and off, a row for each one that is on, and a way to add more.
 
-    Value: `[{"id": "ink", "weight": 0.8}, ...]`, as a request names adapters.
+    Value: `[{"id": "ink", "weight": 0.8}, ...]`, as a request names adapters. Events `inspect` (a file that was
+    uploaded or a repository), `search` (words) and `export` carry a `number`; their answer goes into the property
+    `answer` with the same one. Files above `most_bytes` are not sent; mixes above `burns_above` are warned of.
     """
-    return _widget("styles", value, styles=styles)
+    return _widget("styles", value, styles=styles, answer=None, most_bytes=most_bytes, burns_above=burns_above)
 
 
 def picture_stage(names: dict[str, str]) -> gr.HTML:
@@ -29,5 +31,7 @@ def picture_stage(names: dict[str, str]) -> gr.HTML:
 
 
 def _widget(name: str, value: object, **props: object) -> gr.HTML:
-    template, script = ((HERE / f"{name}{ending}").read_text("utf-8") for ending in (".html", ".js"))
-    return gr.HTML(value, html_template=template, js_on_load=script, apply_default_css=False, **props)
+    template, helpers, script = (
+        (STATIC / file).read_text("utf-8") for file in (f"{name}.html", "dom.js", f"{name}.js")
+    )
+    return gr.HTML(value, html_template=template, js_on_load=helpers + script, apply_default_css=False, **props)

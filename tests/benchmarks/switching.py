@@ -200,14 +200,15 @@ def on_and_off(subject: Subject, pairs: int) -> list[Ratio]:
     other = Variant(theirs, lambda: subject.theirs(0, 1), shown(lambda: subject.theirs(0, 1, fuse=True)))
     ratio = paired(3, "put on + take off / fuse + unfuse", 0.2, mine, other, pairs, subject.same)
     for name, side in (("ours", mine), ("diffusers", other)):
+        subject.clear()
+        with torch.no_grad():
+            for n, weight in subject.unet.named_parameters():
+                weight.copy_(base[n])
         side.ready()
         side.run()
         subject.clear()
         drift = max((w.float() - base[n].float()).abs().max().item() for n, w in subject.unet.named_parameters())
         print(f"after put on + take off by {name} the weights are off by at most {drift:.2g}", flush=True)
-        with torch.no_grad():
-            for n, weight in subject.unet.named_parameters():
-                weight.copy_(base[n])
     return [ratio]
 
 

@@ -1,12 +1,4 @@
-const part = (name) => element.querySelector(`[data-part="${name}"]`);
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
 const seconds = (s) => (s < 10 ? `${s.toFixed(1)} s` : `${Math.round(s)} s`);
-const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const RUNNING = ["sent", "waiting", "painting"];
 
 function cells(count) {
@@ -59,15 +51,12 @@ function facts(value) {
     fact("Size", `${value.width} × ${value.height}`),
   ];
   for (const adapter of value.adapters) {
-    list.push(fact(props.names[adapter.id] || adapter.id, adapter.weight.toFixed(2).replace("-", "−")));
+    list.push(fact(props.names[adapter.id] || adapter.id, signed(adapter.weight)));
   }
   const images = value.images.map((file, i) => ({ url: file.url, name: `atelier-${value.seeds[i]}.png` }));
   const label = images.length === 1 ? "Download" : `Download ${images.length}`;
   const save = make("li", "fact-save");
-  const button = make("button", "fact-value", label);
-  button.type = "button";
-  button.addEventListener("click", () => images.forEach((image) => download(image.url, image.name)));
-  save.append(button);
+  save.append(press("fact-value", label, () => images.forEach((image) => download(image.url, image.name))));
   list.push(save);
   return list;
 }

@@ -1,0 +1,15 @@
+const part = (name) => element.querySelector(`[data-part="${name}"]`);
+const make = (tag, className, text) => {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+};
+const press = (className, text, run) => {
+  const button = make("button", className, text);
+  button.type = "button";
+  button.addEventListener("click", run);
+  return button;
+};
+const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+const signed = (number) => (number < 0 ? "−" : "") + Math.abs(number).toFixed(2);
