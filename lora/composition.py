@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from lora.adapter import Adapter, AdapterMix, AdapterUse, combined, in_block
-from lora.deltas import merged
+from lora.deltas import merge_into
 from lora.errors import UnfitAdapter, shown
 from lora.formats import Deltas, read_adapter
 from lora.inspection import fit
 from lora.names import Place
 
-CACHE_BYTES = 512 * 2**20
+CACHE_BYTES, SPARE_BYTES = 512 * 2**20, 512 * 2**20
 
 # What is on a layer: (hash of an adapter, its weight there).
 Terms = tuple[tuple[str, float], ...]
@@ -65,6 +65,8 @@ class Composer:
         self.shapes = {place: tuple(layer.weight.shape) for place, layer in self._layers.items()}
         self._originals: dict[Place, torch.Tensor] = {}
         self._on: dict[Place, Terms] = {}
+        self._spare: dict[Place, torch.Tensor] = {}
+        self._spare_bytes = 0
         self._cache: OrderedDict[str, tuple[Deltas, int]] = OrderedDict()
         self._cached_bytes = 0
         self._key: tuple = ()
@@ -109,7 +111,7 @@ class Composer:
         return {place: (self._original(place), self._with_deltas(place, on)) for place, on in terms.items()}
 
     def memory(self) -> dict[str, int]:
-        """Bytes of kept base weights and of adapters in memory, and the most that each may come to.
+        """Bytes of kept base weights, of adapters in memory and of room kept for mixes, and the most each may come to.
 
         W0 is kept only of the layers that a mix changes; the adapters of the mix that is on stay even above the limit.
         """
@@ -118,6 +120,8 @@ class Composer:
             "originals_limit": sum(layer.weight.nbytes for layer in self._layers.values()),
             "adapters": self._cached_bytes,
             "adapters_limit": CACHE_BYTES,
+            "spare": self._spare_bytes,
+            "spare_limit": SPARE_BYTES,
         }
 
     def _put_on(self, uses: AdapterMix, progress: float) -> None:
@@ -127,16 +131,24 @@ class Composer:
             self._take_off(place)
         for place, terms in wanted.items():
             if self._on.get(place) != terms:
-                weight, original = self._layers[place].weight, self._original(place)
-                # Before the new weights are made: two copies of a layer are enough.
-                weight.data = self._originals[place] = original
-                weight.data = merged(original, self._with_deltas(place, terms)).to(original.dtype)
-                self._on[place] = terms
+                weight = self._layers[place].weight
+                if place in self._originals:
+                    self._take_off(place)
+                original, spare = weight.data, self._spare.pop(place, None)
+                self._spare_bytes -= 0 if spare is None else spare.nbytes
+                changed = torch.empty_like(original) if spare is None else spare
+                merge_into(changed, original, self._with_deltas(place, terms))
+                self._originals[place], self._on[place], weight.data = original, terms, changed
         self._applied = applied
 
     def _take_off(self, place: Place) -> None:
-        self._layers[place].weight.data = self._originals.pop(place)
-        self._on.pop(place, None)
+        weight = self._layers[place].weight
+        # Kept for the next mix: fresh memory costs a CPU as much as the merging.
+        if self._spare_bytes + weight.nbytes <= SPARE_BYTES:
+            self._spare[place] = weight.data
+            self._spare_bytes += weight.nbytes
+        weight.data = self._originals.pop(place)
+        del self._on[place]
 
     def _admitted(self, uses: AdapterMix) -> tuple[AppliedAdapter, ...]:
         """Have all of a mix in memory and judged. Raises what is said in `apply`."""

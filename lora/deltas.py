@@ -10,6 +10,9 @@ from dataclasses import dataclass, fields
 
 import torch
 
+# Numbers of float32 that half of a core's second-level cache holds.
+IN_CACHE = 2**17
+
 
 class Delta(ABC):
     """One layer's change. Raises ValueError when it is made of tensors whose shapes do not go together."""
@@ -202,16 +205,35 @@ class DoraDelta(Delta):
 def merged(original: torch.Tensor, terms: list[tuple[Delta, float]]) -> torch.Tensor:
     """W0 + the sum of all changes, each at its weight, in float32. Plain LoRAs are one product of stacked factors."""
     base = original.float()
-    low = [(*delta.factors(), weight * delta.scale) for delta, weight in terms if isinstance(delta, LoraDelta)]
-    total = base
-    if low:
-        up = torch.cat([scale * up for up, _, scale in low], 1).to(base.device)
-        down = torch.cat([down for _, down, _ in low]).to(base.device)
-        total = torch.addmm(base.flatten(1), up, down).view_as(base)
+    low = [term for term in terms if isinstance(term[0], LoraDelta)]
+    total = torch.addmm(base.flatten(1), *_stacked(low, base.device)).view_as(base) if low else base
     for delta, weight in terms:
         if not isinstance(delta, LoraDelta):
             total = total + delta.change(base, weight)
     return total
+
+
+def merge_into(out: torch.Tensor, original: torch.Tensor, terms: list[tuple[Delta, float]]) -> None:
+    """Write `merged` into `out`, which is of W0's shape and type, rounded to it once."""
+    plain = all(isinstance(delta, LoraDelta) for delta, _ in terms)
+    if not (plain and original.is_contiguous() and out.is_contiguous()):
+        out.copy_(merged(original, terms))
+        return
+    base, target, (up, down) = original.flatten(1), out.flatten(1), _stacked(terms, original.device)
+    if base.dtype == torch.float32:
+        torch.addmm(base, up, down, out=target)
+        return
+    # On a CPU so few rows at a time that their float32 copies stay in its cache: memory is what this waits for.
+    rows = max(1, IN_CACHE // base.shape[1]) if base.device.type == "cpu" else len(base)
+    for some in (slice(start, start + rows) for start in range(0, len(base), rows)):
+        target[some] = torch.addmm(base[some].float(), up[some], down)
+
+
+def _stacked(terms: list[tuple[LoraDelta, float]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """up and down in float32 whose product is the sum of all terms."""
+    low = [(*delta.factors(), weight * delta.scale) for delta, weight in terms]
+    up = torch.cat([scale * up for up, _, scale in low], 1)
+    return up.to(device), torch.cat([down for _, down, _ in low]).to(device)
 
 
 def _need(true: bool, delta: Delta) -> None:

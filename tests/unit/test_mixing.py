@@ -9,7 +9,7 @@ from torch import nn
 
 from lora.adapter import AdapterUse, combined, normalized
 from lora.composition import Composer
-from lora.deltas import LoraDelta, merged
+from lora.deltas import LoraDelta, merge_into, merged
 from lora.errors import InvalidRequest, UnfitAdapter, UnreadableAdapter
 from lora.formats import read_adapter
 from pipeline.engine import Engine
@@ -161,13 +161,14 @@ def test_i1_i2_a_thousand_random_sequences_leave_every_bit(model, monkeypatch):
     monkeypatch.setattr("lora.composition.read_adapter", unread)
     left = [10**9]
 
-    def failing(original, terms):
+    def failing(out, original, terms):
         left[0] -= 1
         if left[0] < 0:
+            out.fill_(float("nan"))
             raise rng.choice([torch.OutOfMemoryError, Cancelled, KeyboardInterrupt])
-        return merged(original, terms)
+        merge_into(out, original, terms)
 
-    monkeypatch.setattr("lora.composition.merged", failing)
+    monkeypatch.setattr("lora.composition.merge_into", failing)
 
     def untouched() -> bool:
         return all(torch.equal(v, before[n][k]) for n, m in modules.items() for k, v in m.state_dict().items())
@@ -209,3 +210,31 @@ def test_memory_is_counted_and_bounded(model, monkeypatch):
     composer.apply(tuple(AdapterUse(replace(library.find("ink"), sha256=f"{i}")) for i in range(5)))
     assert composer.memory()["adapters"] == 5 * one
     composer.restore()
+
+
+def test_room_for_mixes_is_kept_and_bounded(model, monkeypatch):
+    _, components, library = model
+    composer, mix = Composer(components.adaptable()), (AdapterUse(library.find("ink")),)
+    layer = composer._layers["unet", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
+    places = []
+    for _ in range(2):
+        composer.apply(mix)
+        places.append(layer.weight.data_ptr())
+        composer.restore()
+    assert places[0] == places[1] != layer.weight.data_ptr(), "the second mix is merged into the room of the first"
+    monkeypatch.setattr("lora.composition.SPARE_BYTES", 1000)
+    bounded = Composer(components.adaptable())
+    bounded.apply(mix)
+    bounded.restore()
+    assert 0 < composer.memory()["spare"] and bounded.memory()["spare"] <= 1000
+
+
+def test_half_precision_is_merged_in_parts_to_the_same_bits():
+    rng = torch.Generator().manual_seed(0)
+    base = torch.randn(700, 900, generator=rng).bfloat16()
+    deltas = [LoraDelta(torch.randn(4, 900, generator=rng), torch.randn(700, 4, generator=rng), 0.1) for _ in range(2)]
+    terms, out = [(deltas[0], 0.7), (deltas[1], -0.2)], torch.empty_like(base)
+    merge_into(out, base, terms)
+    whole = merged(base, terms)
+    assert (out.float() - whole).abs().max() <= 2**-8 * whole.abs().max()
+    assert (out == whole.bfloat16()).float().mean() > 0.999
