@@ -1,6 +1,8 @@
-"""SDXL at its true size, random weights: does it load, take an adapter on every layer, and step?
+"""SDXL at its true size, random weights: does it load, take an adapter on every layer, step, and how do adapters cost?
 
-    python -m tests.benchmarks.full_sdxl [--folder DIR]
+    python -m tests.benchmarks.full_sdxl [--folder DIR] [--only 1 2 3 4] [--pairs 5]
+
+With `--only`, benchmarks of `switching` on it instead.
 
 Writes 5 GB to a temporary folder and needs 12 GB of memory. The text encoders have SDXL's widths but two layers each;
 the UNet is the real one: 2.57 billion parameters in bfloat16. Prints the figures; fails if the base does not return.
@@ -22,7 +24,8 @@ from pipeline import conditioning, schedulers
 from pipeline.denoise import denoise, initial_noise
 from pipeline.models import load, load_profile
 from tests import tiny
-from tests.benchmarks.switching import adaptable, write_adapter
+from tests.benchmarks.ratios import HEADER
+from tests.benchmarks.switching import BENCHMARKS, Subject, adaptable, write_adapter
 
 UNET = dict(
     sample_size=128,
@@ -88,15 +91,30 @@ def one_step(components) -> torch.Tensor:
     return next(denoise(components, scheduler, texts, noise, guidance_scale=5, rng=rng)).latents
 
 
+def compare(model: Path, folder: Path, only: list[int], pairs: int) -> None:
+    """Benchmarks 1 to 4 on one thread, with adapters of rank 16 on every attention and MLP layer."""
+    torch.set_num_threads(1)
+    pipe = StableDiffusionXLPipeline.from_pretrained(model, dtype=torch.bfloat16)
+    subject = Subject(pipe, folder, rank=16, side=16, tolerance=2e-2)
+    print(HEADER)
+    for number in only:
+        for ratio in BENCHMARKS[number](subject, pairs):
+            print(ratio.row(), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="keep the model here and use it again")
+    parser.add_argument("--only", type=int, nargs="+", choices=BENCHMARKS, help="benchmarks of adapters to run instead")
+    parser.add_argument("--pairs", type=int, default=5)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         model = (
             folder / "model" if (folder / "model").exists() else timed("write the model", lambda: write_model(folder))
         )
+        if args.only:
+            return compare(model, folder, args.only, args.pairs)
         profile = load_profile(base_model=str(model))
         components = timed("load by BASE_MODEL", lambda: load(profile, torch.bfloat16))
         base_size = sum(p.numel() for p in components.unet.parameters())

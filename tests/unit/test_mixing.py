@@ -226,7 +226,7 @@ def test_room_for_mixes_is_kept_and_bounded(model, monkeypatch):
     bounded = Composer(components.adaptable())
     bounded.apply(mix)
     bounded.restore()
-    assert 0 < composer.memory()["spare"] and bounded.memory()["spare"] <= 1000
+    assert composer.memory()["spare"] > 0 and bounded.memory()["spare"] <= 1000
 
 
 def test_half_precision_is_merged_in_parts_to_the_same_bits():
