@@ -11,16 +11,20 @@ PREVIEW_SIDE = 128
 @torch.no_grad()
 def decode(vae, latents: torch.Tensor) -> Image.Image:
     """Latents 1 x C x H x W -> RGB picture, by the VAE's own scaling (and shift, where its config has them)."""
-    config = vae.config
     latents = latents.to(next(vae.parameters()).dtype)
-    if getattr(config, "latents_mean", None) is not None and getattr(config, "latents_std", None) is not None:
-        mean, std = (
-            torch.tensor(v, device=latents.device).view(1, -1, 1, 1) for v in (config.latents_mean, config.latents_std)
-        )
-        latents = latents * std / config.scaling_factor + mean
-    else:
-        latents = latents / config.scaling_factor
+    mean, std = latent_statistics(vae, latents)
+    scale = vae.config.scaling_factor
+    latents = latents / scale if mean is None else latents * std / scale + mean
     return to_image(vae.decode(latents, return_dict=False)[0][0] / 2 + 0.5)
+
+
+def latent_statistics(vae, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
+    """Mean and deviation of each latent channel where the VAE's config has them, as 1 x C x 1 x 1."""
+    found = [getattr(vae.config, name, None) for name in ("latents_mean", "latents_std")]
+    if None in found:
+        return None, None
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1).to(latents) for values in found)
+    return mean, std
 
 
 def to_image(pixels: torch.Tensor) -> Image.Image:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers.utils.torch_utils import randn_tensor
 
 from pipeline.conditioning import Conditioning, Pair
 from pipeline.models import Components
@@ -20,39 +19,33 @@ class Denoised:
     estimate: torch.Tensor
 
 
-def initial_noise(components: Components, scheduler, width: int, height: int, rng: torch.Generator) -> torch.Tensor:
-    """Noise for a picture of that size in pixels, scaled as the scheduler wants it."""
-    scale = components.vae_scale_factor
-    shape = (1, components.unet.config.in_channels, height // scale, width // scale)
-    noise = randn_tensor(shape, generator=rng, device=components.device, dtype=components.dtype)
-    return noise * scheduler.init_noise_sigma
-
-
 @torch.no_grad()
 def denoise(
     components: Components,
     scheduler,
+    timesteps: torch.Tensor,
     texts: Sequence[Pair],
     latents: torch.Tensor,
     *,
-    guidance_scale: float,
+    guidance_scales: Sequence[float],
     guidance_rescale: float = 0.0,
     eta: float = 0.0,
     rng: torch.Generator,
 ) -> Iterator[Denoised]:
-    """Yield after each timestep of `scheduler`, whose timesteps are set; `texts` are evenly spread over them.
+    """Yield after each of `timesteps`, those of `scheduler` or its last ones, from the `latents` that belong to them.
 
-    Classifier-free guidance e = e_neg + s * sum over parts of w * (e_part - e_neg) where s > 1 (Ho & Salimans 2022,
-    equation 6; Liu et al. 2022, equation 11); a prompt without AND is one part of w = 1. `rng` gives the noise that
-    stochastic schedulers add, `eta` how much of it where they leave that open.
+    `texts` and `guidance_scales` are one for each step. Classifier-free guidance e = e_neg + s * sum over parts of
+    w * (e_part - e_neg) where s > 1 (Ho & Salimans 2022, equation 6; Liu et al. 2022, equation 11), else one pass
+    through the model; a prompt without AND is one part of w = 1. `rng` gives the noise that stochastic schedulers add,
+    `eta` how much of it where they leave that open.
     """
-    guided = guidance_scale > 1
     takes = inspect.signature(scheduler.step).parameters
     noise = {name: value for name, value in {"generator": rng, "eta": eta}.items() if name in takes}
-    for i, t in enumerate(scheduler.timesteps):
+    for i, t in enumerate(timesteps):
         # Heun has two timesteps a step.
-        step = i * len(texts) // len(scheduler.timesteps)
-        positive, negative = texts[step]
+        step = i * len(texts) // len(timesteps)
+        (positive, negative), scale = texts[step], guidance_scales[step]
+        guided = scale > 1
         rows = [negative, positive] if guided else [positive]
         hidden = torch.cat([text.hidden for text in rows])
         extra = size_conditioning(components, rows, latents)
@@ -61,7 +54,7 @@ def denoise(
         toward = mixed(prediction[-len(positive.strengths) :], shares(positive.strengths))
         if guided:
             without = prediction[:1]
-            prediction = without + guidance_scale * mixed(prediction[1:] - without, positive.strengths)
+            prediction = without + scale * mixed(prediction[1:] - without, positive.strengths)
             if guidance_rescale:
                 prediction = rescaled(prediction, toward, guidance_rescale)
         else:

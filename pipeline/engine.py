@@ -11,9 +11,10 @@ from lora.composition import AppliedAdapter, Composer
 from lora.errors import PaintingFailed
 from pipeline import conditioning, schedulers
 from pipeline.decode import Previewer, decode, encode_png
-from pipeline.denoise import denoise, initial_noise
+from pipeline.denoise import Denoised, denoise
+from pipeline.latents import encode_image, enlarged, initial_noise, noised
 from pipeline.models import Components, ModelProfile, load
-from pipeline.request import GenerationRequest, Limits
+from pipeline.request import GenerationRequest, Limits, Pass
 
 
 @dataclass(frozen=True)
@@ -93,24 +94,29 @@ class Engine:
                 applied = composer.apply(mix)
                 watch.lap("adapters")
                 for index, seed in enumerate(request.seeds):
-                    latents, (prompt, negative) = None, request.texts[index]
-                    composer.apply(mix)
-                    texts = self._condition(components)(prompt, negative, request.steps, composer.text_state)
-                    watch.lap("text")
-                    for denoised in self._denoise(components, texts, request, seed):
-                        latents = denoised.latents
-                        preview = previewer(denoised.estimate) if previews else None
-                        yield DenoiseStep(index, request.num_images, denoised.step, request.steps, preview)
-                        # Merges only where an adapter starts or ends; at all other steps the mix is unchanged.
-                        if denoised.step < request.steps:
-                            composer.apply(mix, denoised.step / request.steps)
-                    watch.lap("denoise")
+                    # On the CPU, whatever the device: the same seed is the same picture everywhere.
+                    latents, before, rng = None, 0, torch.Generator().manual_seed(seed)
+                    for stage in request.passes:
+                        composer.apply(mix)
+                        texts = self._condition(components)(
+                            *request.texts[index], stage.steps, composer.text_state, request.clip_skip
+                        )
+                        watch.lap("text")
+                        for denoised in _denoise(components, texts, request, stage, latents, rng):
+                            latents, step = denoised.latents, before + denoised.step
+                            preview = previewer(denoised.estimate) if previews else None
+                            yield DenoiseStep(index, request.num_images, step, request.total_steps, preview)
+                            # Merges only where an adapter starts or ends; at all other steps the mix is unchanged.
+                            if denoised.step < stage.steps:
+                                composer.apply(mix, denoised.step / stage.steps)
+                        before += stage.steps
+                        watch.lap("denoise")
                     images.append(encode_png(decode(components.vae, finite(latents))))
                     watch.lap("decode")
                 generation = Generation(tuple(images), self._details(components, request, applied, scale, watch))
             except torch.OutOfMemoryError as error:
                 composer.restore()
-                size = f"{request.width} x {request.height}"
+                size = f"{request.passes[-1].width} x {request.passes[-1].height}"
                 raise PaintingFailed(
                     f"There was not enough memory for {size} pixels; choose a smaller picture."
                 ) from error
@@ -142,31 +148,16 @@ class Engine:
     def _work(self, request: GenerationRequest) -> float:
         """A request's size in guided steps at the profile's usual size; text and decoder count as two."""
         # Heun asks the model twice a step.
-        steps = request.steps * (1.0 if request.guidance_scale > 1 else 0.55) * (1 + ("Heun" in request.scheduler))
-        pixels = request.width * request.height / (self.limits.width * self.limits.height)
-        return request.num_images * (steps + 2) * pixels
+        calls, usual, work = 1 + ("Heun" in request.scheduler), self.limits.width * self.limits.height, 0.0
+        for stage in request.passes:
+            steps = sum(1.0 if scale > 1 else 0.55 for scale in request.guidance_scales(stage.steps))
+            work += (steps * calls + 2) * stage.width * stage.height / usual
+        return request.num_images * work
 
     def _condition(self, components: Components) -> conditioning.Conditioner:
         if self._conditioner is None:
             self._conditioner = conditioning.Conditioner(components)
         return self._conditioner
-
-    def _denoise(self, components: Components, texts, request: GenerationRequest, seed: int):
-        scheduler = schedulers.prepare(
-            request.scheduler, components.scheduler_config, request.steps, components.family, components.device
-        )
-        # On the CPU, whatever the device: the same seed is the same picture everywhere.
-        rng = torch.Generator().manual_seed(seed)
-        return denoise(
-            components,
-            scheduler,
-            texts,
-            initial_noise(components, scheduler, request.width, request.height, rng),
-            guidance_scale=request.guidance_scale,
-            guidance_rescale=request.guidance_rescale,
-            eta=request.eta,
-            rng=rng,
-        )
 
     def _details(
         self,
@@ -190,7 +181,12 @@ class Engine:
             "steps": request.steps,
             "guidance_scale": request.guidance_scale,
             "guidance_rescale": request.guidance_rescale,
+            "guidance_start": request.guidance_start,
+            "guidance_end": request.guidance_end,
             "eta": request.eta,
+            "clip_skip": request.clip_skip,
+            "strength": request.strength if request.image else None,
+            "hires": _hires(request),
             "scheduler": request.scheduler,
             "seed": request.seed,
             "seeds": list(request.seeds),
@@ -198,6 +194,44 @@ class Engine:
             | {"total": round(sum(watch.seconds.values()), 4)},
             "profile": self.profile.name,
         }
+
+
+def _denoise(
+    components: Components, texts, request: GenerationRequest, stage: Pass, before: torch.Tensor | None, rng
+) -> Iterator[Denoised]:
+    """One pass of one image: from noise, from the request's picture, or from the latents of the pass `before`."""
+    scheduler, timesteps = schedulers.prepare(
+        request.scheduler, components.scheduler_config, stage.planned, components.family, components.device,
+        stage.skipped,
+    )  # fmt: skip
+    if before is not None:
+        clean = enlarged(components, finite(before), stage.width, stage.height, request.hires_upscaler, rng)
+    else:
+        clean = request.image and encode_image(components, request.image.image(), rng)
+    return denoise(
+        components,
+        scheduler,
+        timesteps,
+        texts,
+        initial_noise(components, scheduler, stage.width, stage.height, rng)
+        if clean is None
+        else noised(components, scheduler, timesteps, clean, rng),
+        guidance_scales=request.guidance_scales(stage.steps),
+        guidance_rescale=request.guidance_rescale,
+        eta=request.eta,
+        rng=rng,
+    )
+
+
+def _hires(request: GenerationRequest) -> dict | None:
+    """The second pass as it was, if there was one."""
+    if request.hires_scale == 1:
+        return None
+    last = request.passes[-1]
+    return {
+        "scale": request.hires_scale, "width": last.width, "height": last.height, "steps": last.planned,
+        "strength": request.hires_strength, "upscaler": request.hires_upscaler,
+    }  # fmt: skip
 
 
 def finite(latents: torch.Tensor) -> torch.Tensor:

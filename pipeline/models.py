@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from torch import nn
+from transformers import CLIPTextConfig
 from transformers.utils import logging as transformers_logging
 
 from lora.errors import ModelError, shown
@@ -90,8 +91,8 @@ EMBEDDED_PROFILE = ModelProfile(
     base=str(EMBEDDED),
     family="sdxl",
     limits=Limits(
-        **sampling(ZERO_SNR), scheduler="Euler", width=128, height=128, size_min=64, size_max=256, steps=25,
-        guidance_scale=3.0, guidance_rescale=0.7,
+        **sampling(ZERO_SNR), scheduler="Euler", width=128, height=128, size_min=64, size_max=256,
+        hires_size_max=512, steps=25, guidance_scale=3.0, guidance_rescale=0.7, clip_skip_max=2,
     ),
     examples=("a red apple", "penguin", "a rocket", "sunflower", "smiling face with sunglasses", "a green apple"),
     step_seconds=0.07,
@@ -144,6 +145,7 @@ def _custom(base: str) -> ModelProfile:
         unet = UNet2DConditionModel.load_config(base, subfolder="unet")
         vae = UNet2DConditionModel.load_config(base, subfolder="vae")
         noise = DDIMScheduler.load_config(base, subfolder="scheduler")
+        layers = CLIPTextConfig.from_pretrained(base, subfolder="text_encoder").num_hidden_layers
     except (OSError, KeyError, ValueError) as error:
         log.warning("reading the base model failed: %s", error)
         raise ModelError(
@@ -156,7 +158,8 @@ def _custom(base: str) -> ModelProfile:
     side = unet.get("sample_size", 64) * scale
     limits = replace(
         SDXL_PROFILE.limits, width=side, height=side, size_min=max(8 * scale, side // 4) // 8 * 8, size_max=side * 2,
-        size_step=max(8, scale), **sampling(noise), scheduler="Euler",
+        size_step=max(8, scale), hires_size_max=side * 3, clip_skip_max=max(0, layers - 2), **sampling(noise),
+        scheduler="Euler",
     )  # fmt: skip
     return ModelProfile("custom", base, FAMILIES[pipeline], limits, examples=SDXL_PROFILE.examples)
 

@@ -2,27 +2,28 @@
 
 import math
 import random
-import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lora.adapter import Adapter, AdapterMix, AdapterUse, normalized
-from lora.errors import InvalidRequest, TooLong
-from pipeline.variants import MAX_CHARACTERS, Wildcards, adapter_tags, expand
+from lora.adapter import Adapter, AdapterMix, normalized
+from lora.errors import InvalidRequest
+from pipeline.checks import choice, real, switch, text, whole
+from pipeline.mix import adapter_mix, with_tags, without_tags
+from pipeline.picture import Picture
+from pipeline.variants import Wildcards, adapter_tags, expand
 
 SEEDS = 2**32
-BLOCK = re.compile(r"down|mid|up|mid_block(\.[a-z0-9_.]{1,60})?|(down|up)_blocks\.\d{1,2}(\.[a-z0-9_.]{1,60})?")
-ADAPTER_KEYS = ("id", "weight", "text_weight", "blocks", "start", "end")
-MAX_BLOCKS = 32
-MAX_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_ADAPTERS, MAX_WEIGHT = 150, 30.0, 4, 10, 2.0
+MAX_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_HIRES_SCALE = 150, 30.0, 4, 4.0
+UPSCALERS = ("pixels", "latent")
 
 
 @dataclass(frozen=True)
 class Limits:
     """What a profile can paint, and what it paints where nothing is said. Sizes in pixels.
 
-    `refused`: presets that do not work on this model, and in words what to use; `step_caps`: the most steps of some.
+    `hires_size_max` bounds a side of the larger picture of the second pass, `clip_skip_max` the layers that a text
+    encoder can spare. `refused`: presets that do not work on this model, and in words what to use; `step_caps`: the
+    most steps of some.
     """
 
     schedulers: tuple[str, ...]
@@ -32,11 +33,28 @@ class Limits:
     size_min: int = 256
     size_max: int = 1536
     size_step: int = 8
+    hires_size_max: int = 2048
     steps: int = 30
     guidance_scale: float = 5.0
     guidance_rescale: float = 0.0
+    clip_skip_max: int = 10
     refused: tuple[tuple[str, str], ...] = ()
     step_caps: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run down the noise levels, at a size in pixels: the last `steps` of the `planned` steps of a sampler."""
+
+    width: int
+    height: int
+    planned: int
+    steps: int
+
+    @property
+    def skipped(self) -> int:
+        """How many of the planned steps are left out at the noisy end."""
+        return self.planned - self.steps
 
 
 @dataclass(frozen=True)
@@ -44,8 +62,16 @@ class GenerationRequest:
     """One validated request. Make it with `create`.
 
     `seed` is that of the first image, 0..2^32-1; image i has seed + i. `guidance_scale` 0..30, at or below 1 the
-    negative prompt has no effect (Ho & Salimans 2022). `guidance_rescale` 0..1 (Lin et al. 2023). `eta` 0..1 is the
-    noise that DDIM and TCD add at each step, as a share of what DDPM adds (Song et al. 2021); others ignore it.
+    negative prompt has no effect (Ho & Salimans 2022). `guidance_rescale` 0..1 (Lin et al. 2023). Steps that begin
+    outside of `guidance_start`..`guidance_end` (0..1 of the way) are not guided and cost half (Kynkäänniemi et al.
+    2024). `eta` 0..1 is the noise that DDIM and TCD add at each step, as a share of what DDPM adds (Song et al. 2021);
+    others ignore it. `clip_skip` is diffusers': 0 is the model's usual layer, 1 the one before (A1111's 2).
+
+    With an `image` painting begins at that picture, noised by `strength` (0..1): only that share of the steps runs.
+    A `hires_scale` above 1 adds a second pass on the first one's picture enlarged, by its "latent" or its "pixels":
+    the last `hires_strength` of `hires_steps` (0: as many as `steps`). What counts in shares of the way, adapters,
+    guidance and [a:b:0.5], counts within the steps that run in each pass.
+
     `texts` are (prompt, negative prompt) of each image, its variants drawn by its seed. Pickles, since it crosses
     into GPU workers.
     """
@@ -58,11 +84,21 @@ class GenerationRequest:
     steps: int
     guidance_scale: float
     guidance_rescale: float
+    guidance_start: float
+    guidance_end: float
     eta: float
+    clip_skip: int
     scheduler: str
     seed: int
     num_images: int
+    image: Picture | None
+    strength: float
+    hires_scale: float
+    hires_steps: int
+    hires_strength: float
+    hires_upscaler: str
     texts: tuple[tuple[str, str], ...]
+    passes: tuple[Pass, ...]
     normalize_adapters: bool = False
 
     @classmethod
@@ -75,33 +111,33 @@ class GenerationRequest:
     ) -> "GenerationRequest":
         """Check raw values as they come from a widget or a caller; those that are absent take the profile's default.
 
-        `seed` -1 draws one. Adapters that the prompt names as <lora:id:weight> come on top of `adapters`;
-        `wildcards` are the lists that __name__ draws from.
+        `seed` -1 draws one. `image` is the bytes of a PNG, JPEG or WebP file. Adapters that the prompt names as
+        <lora:id:weight> come on top of `adapters`; `wildcards` are the lists that __name__ draws from.
 
         Raises InvalidRequest, or what `find_adapter` raises for an id that it does not know.
         """
         given = dict(values)
-        size = (limits.size_min, limits.size_max)
         seed = whole("seed", given.get("seed", -1), -1, SEEDS - 1, note=" (-1 draws one)")
         seed = random.SystemRandom().randrange(SEEDS) if seed == -1 else seed
         num_images = whole("num_images", given.get("num_images", 1), 1, MAX_IMAGES)
         prompt, tagged = without_tags(text("prompt", given.get("prompt"), empty=False))
         negative = text("negative_prompt", given.get("negative_prompt", ""))
-        preset = scheduler(given.get("scheduler", limits.scheduler), limits)
+        sampling = _sampling(given, limits)
+        size = _size(given, limits)
+        hires = _hires(given, limits, sampling)
+        image = given.get("image")
         return cls(
             prompt=prompt,
             negative_prompt=negative,
             adapters=adapter_mix(with_tags(given.get("adapters", []), tagged), find_adapter),
-            width=whole("width", given.get("width", limits.width), *size, step=limits.size_step),
-            height=whole("height", given.get("height", limits.height), *size, step=limits.size_step),
-            steps=step_count(given.get("steps", limits.steps), preset, limits),
-            guidance_scale=real("guidance_scale", given.get("guidance_scale", limits.guidance_scale), 0, MAX_GUIDANCE),
-            guidance_rescale=real("guidance_rescale", given.get("guidance_rescale", limits.guidance_rescale), 0, 1),
-            eta=real("eta", given.get("eta", 0.0), 0, 1),
-            scheduler=preset,
+            **sampling,
+            **size,
+            **hires,
             seed=seed,
             num_images=num_images,
+            image=None if image is None else Picture.read(image, **size),
             texts=drawn(prompt, negative, seeds(seed, num_images), wildcards),
+            passes=_passes(image is not None, sampling, size, hires, limits),
             normalize_adapters=switch("normalize_adapters", given.get("normalize_adapters", False)),
         )
 
@@ -115,23 +151,20 @@ class GenerationRequest:
         """The seed of each image: each paints the same picture as a request for it alone."""
         return seeds(self.seed, self.num_images)
 
+    @property
+    def total_steps(self) -> int:
+        """The steps of one image that run, of both passes."""
+        return sum(stage.steps for stage in self.passes)
+
+    def guidance_scales(self, steps: int) -> tuple[float, ...]:
+        """The guidance of each of a pass's steps, 1 (none) outside of the interval."""
+        start, end = self.guidance_start, self.guidance_end
+        inside = (start <= step / steps and (step / steps < end or end == 1) for step in range(steps))
+        return tuple(self.guidance_scale if within else 1.0 for within in inside)
+
 
 def seeds(first: int, count: int) -> tuple[int, ...]:
     return tuple((first + i) % SEEDS for i in range(count))
-
-
-def without_tags(prompt: str) -> tuple[str, list[dict]]:
-    """The prompt without its <lora:id:weight> tags, and these as entries of `adapters`."""
-    prompt, tags = adapter_tags(prompt)
-    for name, numbers in tags:
-        if len(numbers) > 1:
-            raise InvalidRequest("prompt tag", f"<lora:{name}:{numbers[0]:g}:{numbers[1]:g}>", "<lora:name:weight>")
-    return prompt, [{"id": name, "weight": numbers[0] if numbers else 1.0} for name, numbers in tags]
-
-
-def with_tags(adapters: object, tagged: list[dict]) -> object:
-    """`adapters` as given, with those that the prompt names; what is no list stays as it is and is refused by name."""
-    return [*adapters, *tagged] if tagged and isinstance(adapters, (list, tuple)) else adapters
 
 
 def drawn(prompt: str, negative: str, seeds: tuple[int, ...], wildcards: Wildcards | None) -> tuple:
@@ -144,44 +177,6 @@ def drawn(prompt: str, negative: str, seeds: tuple[int, ...], wildcards: Wildcar
     return texts
 
 
-def text(field: str, value: object, empty: bool = True) -> str:
-    """A prompt without control characters and lone surrogates, at most MAX_CHARACTERS long."""
-    if not isinstance(value, str):
-        raise InvalidRequest(field, value, "text")
-    if len(value) > MAX_CHARACTERS:
-        raise TooLong(field, f"{len(value)} characters long", f"text of at most {MAX_CHARACTERS} characters")
-    # C*: control, lone surrogates, unassigned, and invisible marks such as those that reverse the writing direction.
-    kept = (" " if c.isspace() else c for c in value)
-    clean = "".join(c for c in kept if not unicodedata.category(c).startswith("C")).strip()
-    if not (clean or empty):
-        raise InvalidRequest(field, None, 'a few words, such as "a red apple"')
-    return clean
-
-
-def real(field: str, value: object, low: float, high: float) -> float:
-    allowed = f"a number from {low:g} to {high:g}"
-    # bool is an int in Python, but True is nobody's guidance scale.
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidRequest(field, value, allowed)
-    # Compared before float(), which a huge int overflows; NaN fails both comparisons.
-    if not (low <= value <= high) or not math.isfinite(value):
-        raise InvalidRequest(field, value, allowed)
-    return float(value)
-
-
-def whole(field: str, value: object, low: int, high: int, step: int = 1, note: str = "") -> int:
-    allowed = (
-        f"a whole number from {low} to {high}{note}" if step == 1 else f"a multiple of {step} from {low} to {high}"
-    )
-    try:
-        real(field, value, low, high)
-    except InvalidRequest:
-        raise InvalidRequest(field, value, allowed) from None
-    if value != int(value) or int(value) % step:
-        raise InvalidRequest(field, value, allowed)
-    return int(value)
-
-
 def scheduler(value: object, limits: Limits) -> str:
     """The name of a preset that works on this model; for one that does not, the message says what to use."""
     names = limits.schedulers
@@ -192,54 +187,63 @@ def scheduler(value: object, limits: Limits) -> str:
     raise InvalidRequest("scheduler", value, instead or "one of " + ", ".join(names[:12]) + more)
 
 
-def step_count(value: object, preset: str, limits: Limits) -> int:
-    """1..MAX_STEPS, or as many as the preset takes."""
+def step_count(value: object, preset: str, limits: Limits, field: str = "steps", low: int = 1) -> int:
+    """low..MAX_STEPS, or as many as the preset takes."""
     cap = dict(limits.step_caps).get(preset)
-    return whole("steps", value, 1, cap or MAX_STEPS, note=f" with {preset}" if cap else "")
+    return whole(field, value, low, cap or MAX_STEPS, note=f" with {preset}" if cap else "")
 
 
-def switch(field: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidRequest(field, value, "true or false")
-    return value
+def _sampling(given: dict, limits: Limits) -> dict:
+    preset = scheduler(given.get("scheduler", limits.scheduler), limits)
+    values = {
+        "scheduler": preset,
+        "steps": step_count(given.get("steps", limits.steps), preset, limits),
+        "guidance_scale": real("guidance_scale", given.get("guidance_scale", limits.guidance_scale), 0, MAX_GUIDANCE),
+        "clip_skip": whole("clip_skip", given.get("clip_skip", 0), 0, limits.clip_skip_max),
+    }
+    shares = (
+        ("guidance_rescale", limits.guidance_rescale), ("guidance_start", 0.0), ("guidance_end", 1.0), ("eta", 0.0),
+        ("strength", 0.6),
+    )  # fmt: skip
+    values |= {name: real(name, given.get(name, usual), 0, 1) for name, usual in shares}
+    if values["guidance_start"] >= values["guidance_end"]:
+        end = f"less than guidance_end, which is {values['guidance_end']:g}"
+        raise InvalidRequest("guidance_start", values["guidance_start"], end)
+    return values
 
 
-def adapter_mix(value: object, find_adapter: Callable[[str], Adapter]) -> AdapterMix:
-    """`[{"id": "ink", "weight": 0.8}, ...]` -> the adapters by that id, with all that ADAPTER_KEYS may say."""
-    if not isinstance(value, (list, tuple)):
-        raise InvalidRequest("adapters", value, 'a list like [{"id": "ink", "weight": 0.8}]')
-    if len(value) > MAX_ADAPTERS:
-        raise TooLong("adapters", f"{len(value)} long", f"a list of at most {MAX_ADAPTERS}")
-    return tuple(_adapter_use(f"adapters[{i}]", item, find_adapter) for i, item in enumerate(value))
+def _size(given: dict, limits: Limits) -> dict:
+    return {
+        side: whole(side, given.get(side, usual), limits.size_min, limits.size_max, step=limits.size_step)
+        for side, usual in (("width", limits.width), ("height", limits.height))
+    }
 
 
-def _adapter_use(field: str, item: object, find_adapter: Callable[[str], Adapter]) -> AdapterUse:
-    if not isinstance(item, Mapping) or not isinstance(item.get("id"), str):
-        raise InvalidRequest(field, item, 'an object like {"id": "ink", "weight": 0.8}')
-    if unknown := sorted(map(str, set(item) - set(ADAPTER_KEYS))):
-        raise InvalidRequest(f"{field} key", unknown[0], "one of " + ", ".join(ADAPTER_KEYS))
-    weight = real(f"{field}.weight", item.get("weight", 1.0), -MAX_WEIGHT, MAX_WEIGHT)
-    text_weight = item.get("text_weight")
-    if text_weight is not None:
-        text_weight = real(f"{field}.text_weight", text_weight, -MAX_WEIGHT, MAX_WEIGHT)
-    start, end = (
-        real(f"{field}.{name}", item.get(name, usual), 0, 1) for name, usual in (("start", 0.0), ("end", 1.0))
-    )
-    if start >= end:
-        raise InvalidRequest(f"{field}.start", item.get("start", 0.0), f"less than its end, which is {end:g}")
-    blocks = _block_factors(f"{field}.blocks", item.get("blocks"))
-    return AdapterUse(find_adapter(item["id"]), weight, text_weight, blocks, start, end)
+def _hires(given: dict, limits: Limits, sampling: dict) -> dict:
+    return {
+        "hires_scale": real("hires_scale", given.get("hires_scale", 1.0), 1, MAX_HIRES_SCALE),
+        "hires_steps": step_count(given.get("hires_steps", 0), sampling["scheduler"], limits, "hires_steps", low=0),
+        "hires_strength": real("hires_strength", given.get("hires_strength", 0.5), 0, 1),
+        "hires_upscaler": choice("hires_upscaler", given.get("hires_upscaler", UPSCALERS[0]), UPSCALERS),
+    }
 
 
-def _block_factors(field: str, value: object) -> tuple[tuple[str, float], ...]:
-    """`{"down": 0.5, "up_blocks.0": 1}` -> sorted pairs; factors as weights, -2..2."""
-    if value is None:
-        return ()
-    if not isinstance(value, Mapping):
-        raise InvalidRequest(field, value, 'an object like {"down": 0.5, "mid": 1, "up": 0}')
-    if len(value) > MAX_BLOCKS:
-        raise TooLong(field, f"{len(value)} long", f"an object of at most {MAX_BLOCKS} blocks")
-    for name in value:
-        if not isinstance(name, str) or not BLOCK.fullmatch(name):
-            raise InvalidRequest(f"{field} key", name, 'down, mid, up or a block of the model such as "up_blocks.0"')
-    return tuple(sorted((name, real(f"{field}.{name}", f, -MAX_WEIGHT, MAX_WEIGHT)) for name, f in value.items()))
+def _passes(with_image: bool, sampling: dict, size: dict, hires: dict, limits: Limits) -> tuple[Pass, ...]:
+    steps, scale = sampling["steps"], hires["hires_scale"]
+    first = Pass(**size, planned=steps, steps=_run("strength", steps, sampling["strength"]) if with_image else steps)
+    if scale == 1:
+        return (first,)
+    larger = {name: round(side * scale / limits.size_step) * limits.size_step for name, side in size.items()}
+    if max(larger.values()) > limits.hires_size_max:
+        most = math.floor(100 * limits.hires_size_max / max(size.values())) / 100
+        allowed = f"at most {most:g} here, so that no side is longer than {limits.hires_size_max} pixels"
+        raise InvalidRequest("hires_scale", scale, allowed)
+    planned = hires["hires_steps"] or steps
+    return first, Pass(**larger, planned=planned, steps=_run("hires_strength", planned, hires["hires_strength"]))
+
+
+def _run(field: str, planned: int, strength: float) -> int:
+    """How many of the planned steps a strength comes to, as diffusers counts; none at all is refused."""
+    if steps := int(planned * strength):
+        return steps
+    raise InvalidRequest(field, strength, f"at least {math.ceil(100 / planned) / 100:g} of {planned} steps to do one")

@@ -7,8 +7,9 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass
 
 from lora.library import Library
+from pipeline.checks import text
 from pipeline.engine import DenoiseStep, Engine, Generation
-from pipeline.request import GenerationRequest, text
+from pipeline.request import GenerationRequest
 from ui.errors import in_words
 from ui.gpu import Paint
 from ui.stream import newest

@@ -21,7 +21,8 @@ from lora.adapter import AdapterUse
 from lora.composition import Composer
 from lora.library import describe
 from pipeline import conditioning, schedulers
-from pipeline.denoise import denoise, initial_noise
+from pipeline.denoise import denoise
+from pipeline.latents import initial_noise
 from pipeline.models import load, load_profile
 from tests import tiny
 from tests.benchmarks.ratios import HEADER
@@ -83,12 +84,12 @@ def timed(what: str, action):
 @torch.no_grad()
 def one_step(components) -> torch.Tensor:
     """The latents after the first of 30 steps at 256 px."""
-    scheduler, rng = schedulers.make("Euler", components.scheduler_config), torch.Generator().manual_seed(0)
-    scheduler.set_timesteps(30)
+    scheduler, timesteps = schedulers.prepare("Euler", components.scheduler_config, 30, components.family)
+    rng = torch.Generator().manual_seed(0)
     texts = conditioning.Conditioner(components)("red apple", "", 30)
     # The tiny VAE halves instead of dividing by eight: 64 px of its are 32 x 32 latents, SDXL's 256 px.
     noise = initial_noise(components, scheduler, 64, 64, rng)
-    return next(denoise(components, scheduler, texts, noise, guidance_scale=5, rng=rng)).latents
+    return next(denoise(components, scheduler, timesteps, texts, noise, guidance_scales=[5] * 30, rng=rng)).latents
 
 
 def compare(model: Path, folder: Path, only: list[int], pairs: int) -> None:

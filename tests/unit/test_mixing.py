@@ -13,8 +13,9 @@ from lora.deltas import LoraDelta, merge_into, merged
 from lora.errors import InvalidRequest, UnfitAdapter, UnreadableAdapter
 from lora.formats import read_adapter
 from pipeline.engine import Engine
+from pipeline.mix import adapter_mix
 from pipeline.models import load_profile
-from pipeline.request import GenerationRequest, adapter_mix
+from pipeline.request import GenerationRequest
 from tests.adapters import library_with
 from tests.weights import same, snapshot
 

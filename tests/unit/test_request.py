@@ -2,13 +2,15 @@
 
 import math
 import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lora.errors import AtelierError, InvalidRequest, UnknownAdapter
-from pipeline.request import MAX_CHARACTERS, GenerationRequest, Limits
+from pipeline.request import GenerationRequest, Limits
+from pipeline.variants import MAX_CHARACTERS
 
 LIMITS = Limits(schedulers=("Euler", "DDIM"), scheduler="Euler", width=128, height=128, size_min=64, size_max=256)
 FIELDS = [
@@ -22,6 +24,17 @@ FIELDS = [
     "scheduler",
     "seed",
     "num_images",
+    "clip_skip",
+    "guidance_rescale",
+    "guidance_start",
+    "guidance_end",
+    "eta",
+    "strength",
+    "hires_scale",
+    "hires_steps",
+    "hires_strength",
+    "hires_upscaler",
+    "image",
 ]
 
 
@@ -55,6 +68,8 @@ def test_it_pickles_and_whole_floats_are_whole_numbers():
     "value", [None, True, math.nan, math.inf, -math.inf, {}, {"a": 1}, object(), b"x", 1e30, 2**64, [[]]]
 )
 def test_q1_wrong_types_are_refused_by_field(field, value):
+    if (field, value) == ("image", None):
+        return
     with pytest.raises(InvalidRequest) as caught:
         create(**{field: value})
     assert field in str(caught.value)
@@ -78,6 +93,20 @@ def test_q1_wrong_types_are_refused_by_field(field, value):
         ("guidance_scale", "5", "from 0 to 30"),
         ("scheduler", "Newton", "one of Euler, DDIM"),
         ("num_images", 5, "from 1 to 4"),
+        ("clip_skip", -1, "from 0 to 10"),
+        ("clip_skip", 11, "from 0 to 10"),
+        ("guidance_start", -0.1, "from 0 to 1"),
+        ("guidance_start", 1, "less than guidance_end, which is 1"),
+        ("guidance_end", 1.1, "from 0 to 1"),
+        ("guidance_end", 0, "guidance_start is 0.0, but must be less than guidance_end, which is 0"),
+        ("eta", 2, "from 0 to 1"),
+        ("strength", 1.01, "from 0 to 1"),
+        ("hires_scale", 0.9, "from 1 to 4"),
+        ("hires_scale", 4.5, "from 1 to 4"),
+        ("hires_steps", -1, "from 0 to 150"),
+        ("hires_steps", 151, "from 0 to 150"),
+        ("hires_strength", math.nan, "from 0 to 1"),
+        ("hires_upscaler", "magic", "one of pixels, latent"),
         ("prompt", "", "a few words"),
         ("prompt", " \n\x00", "a few words"),
         ("prompt", "x" * (MAX_CHARACTERS + 1), "at most 10000 characters"),
@@ -127,3 +156,22 @@ def test_p4_any_text_is_cleaned_or_refused(text):
     assert prompt.isprintable()
     prompt.encode()
     assert not set(prompt) & set("\x00\x1b\u202e\u2066\n")
+
+
+def test_a_second_pass_is_bounded_by_the_profile_and_must_do_a_step():
+    request = create(hires_scale=1.5, hires_strength=0.3, hires_steps=10, steps=20, width=104)
+    first, second = request.passes
+    assert (first.width, first.height, first.planned, first.steps) == (104, 128, 20, 20)
+    assert (second.width, second.height, second.planned, second.steps, second.skipped) == (160, 192, 10, 3, 7)
+    assert request.total_steps == 23 and len(create().passes) == 1
+    limits = replace(LIMITS, hires_size_max=256)
+    with pytest.raises(InvalidRequest, match=r"hires_scale is 2.1, but must be at most 2 here, .* longer than 256"):
+        GenerationRequest.create({"prompt": "x", "hires_scale": 2.1}, limits, None)
+    with pytest.raises(InvalidRequest, match=r"hires_strength is 0.09, but must be at least 0.1 of 10 steps"):
+        create(hires_scale=2, hires_strength=0.09, hires_steps=10)
+
+
+def test_guidance_counts_within_its_interval():
+    request = create(guidance_scale=5, guidance_start=0.2, guidance_end=0.8)
+    assert request.guidance_scales(5) == (1, 5, 5, 5, 1)
+    assert create(guidance_scale=5).guidance_scales(3) == (5, 5, 5)
