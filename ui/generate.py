@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from pipeline.request import MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, SEEDS
 from ui.files import picture_files
+from ui.panel import add_panel
 from ui.studio import Studio
 from ui.styles import add_styles
 from ui.widgets import picture_stage
@@ -51,34 +51,10 @@ def layout(studio: Studio) -> Widgets:
             styles = add_styles(studio)
         with gr.Column(elem_id="picture"):
             stage = picture_stage({adapter.id: adapter.name for adapter in studio.library.all()})
-        with gr.Column(elem_id="settings"), gr.Accordion("Settings", open=False):
-            advanced, draw_seed = settings(studio)
-    fields = {"prompt": prompt, "adapters": styles, **advanced}
-    return Widgets(fields, stage, paint, cancel, draw_seed, examples)
-
-
-def settings(studio: Studio) -> tuple[dict[str, gr.components.Component], gr.Button]:
-    """The widgets of everything that has a good default, by field, and the button that draws a new seed."""
-    limits = studio.engine.limits
-    size = {"minimum": limits.size_min, "maximum": limits.size_max, "step": limits.size_step}
-    negative = gr.Textbox(studio.profile.negative_prompt, label="Leave out", placeholder="blurry, text …", max_lines=4)
-    with gr.Row():
-        width = gr.Slider(**size, value=limits.width, label="Width")
-        height = gr.Slider(**size, value=limits.height, label="Height")
-    with gr.Row():
-        steps = gr.Slider(1, MAX_STEPS, limits.steps, step=1, label="Steps")
-        guidance = gr.Slider(0, MAX_GUIDANCE, limits.guidance_scale, step=0.1, label="Guidance")
-    with gr.Row():
-        scheduler = gr.Dropdown(list(limits.schedulers), value=limits.scheduler, label="Scheduler")
-        images = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Pictures")
-    with gr.Row(elem_id="seed-row"):
-        seed = gr.Number(-1, label="Seed (−1 draws one)", precision=0, minimum=-1, maximum=SEEDS - 1, elem_id="seed")
-        draw_seed = gr.Button("New seed each time", size="sm", elem_id="draw-seed")
-    fields = {
-        "negative_prompt": negative, "width": width, "height": height, "steps": steps, "guidance_scale": guidance,
-        "scheduler": scheduler, "seed": seed, "num_images": images,
-    }  # fmt: skip
-    return fields, draw_seed
+        with gr.Column(elem_id="settings"):
+            panel = add_panel(studio)
+    fields = {"prompt": prompt, "adapters": styles, **panel.fields}
+    return Widgets(fields, stage, paint, cancel, panel.draw_seed, examples)
 
 
 def wire(widgets: Widgets, studio: Studio) -> None:

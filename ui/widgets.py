@@ -1,4 +1,4 @@
-"""The two widgets that gradio does not have: cards to pick styles from, and the stage where the picture comes to be.
+"""The widgets that gradio does not have: cards of styles, the stage where the picture comes to be, a drawing of noise.
 
 Their templates are fixed and their scripts write all text as text, so nothing that a visitor or an adapter file says
 is ever read as HTML.
@@ -28,6 +28,11 @@ def picture_stage(names: dict[str, str]) -> gr.HTML:
     by id. Has an event `reuse`: the visitor wants the seed once more.
     """
     return _widget("stage", {"status": "empty"}, names=names)
+
+
+def noise_levels(value: dict) -> gr.HTML:
+    """A drawing of a noise schedule. Value: `{"sigmas": [...]}` from the first step to the clean picture, as /schedule."""
+    return _widget("levels", value)
 
 
 def _widget(name: str, value: object, **props: object) -> gr.HTML:

@@ -1,0 +1,83 @@
+"""The panel of everything that has a good default: sampling, size, a picture to start from, a second pass."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from pipeline.request import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, SEEDS, UPSCALERS
+from ui.studio import Studio
+from ui.widgets import noise_levels
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The widgets by the fields of a request that they set, and those that only help to set them."""
+
+    fields: dict[str, gr.components.Component]
+    draw_seed: gr.Button
+
+
+def add_panel(studio: Studio) -> Panel:
+    """Place the panel and wire what happens within it."""
+    with gr.Accordion("Settings", open=False):
+        sampling = _sampling(studio)
+        with gr.Accordion("Start from a picture", open=False):
+            start = _start()
+        with gr.Accordion("Enlarge in a second pass", open=False):
+            hires = _hires()
+        with gr.Accordion("Fine tuning", open=False):
+            fine = _fine(studio)
+        with gr.Row(elem_id="seed-row"):
+            seed = gr.Number(-1, label="Seed (−1 draws one)", precision=0, minimum=-1, maximum=SEEDS - 1, elem_id="seed")
+            draw_seed = gr.Button("New seed each time", size="sm", elem_id="draw-seed")
+    return Panel({**sampling, **start, **hires, **fine, "seed": seed}, draw_seed)
+
+
+def _sampling(studio: Studio) -> dict[str, gr.components.Component]:
+    limits = studio.engine.limits
+    size = {"minimum": limits.size_min, "maximum": limits.size_max, "step": limits.size_step}
+    negative = gr.Textbox(studio.profile.negative_prompt, label="Leave out", placeholder="blurry, text …", max_lines=4)
+    with gr.Row():
+        width = gr.Slider(**size, value=limits.width, label="Width")
+        height = gr.Slider(**size, value=limits.height, label="Height")
+    with gr.Row():
+        steps = gr.Slider(1, MAX_STEPS, limits.steps, step=1, label="Steps")
+        guidance = gr.Slider(0, MAX_GUIDANCE, limits.guidance_scale, step=0.1, label="Guidance")
+    with gr.Row():
+        scheduler = gr.Dropdown(list(limits.schedulers), value=limits.scheduler, label="Scheduler")
+        images = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Pictures")
+    levels = noise_levels(studio.schedule(limits.scheduler, limits.steps))
+    gr.on(
+        [scheduler.change, steps.release], studio.schedule, [scheduler, steps], levels, preprocess=False,
+        show_progress="hidden", trigger_mode="always_last", api_visibility="private", concurrency_limit=None,
+    )  # fmt: skip
+    return {"negative_prompt": negative, "width": width, "height": height, "steps": steps,
+            "guidance_scale": guidance, "scheduler": scheduler, "num_images": images}  # fmt: skip
+
+
+def _start() -> dict[str, gr.components.Component]:
+    image = gr.Image(label="Picture", type="filepath", sources=["upload", "clipboard"], height=220, elem_id="start")
+    strength = gr.Slider(0, 1, 0.6, step=0.05, label="Strength: how much of it is painted anew")
+    return {"image": image, "strength": strength}
+
+
+def _hires() -> dict[str, gr.components.Component]:
+    with gr.Row():
+        scale = gr.Slider(1, MAX_HIRES_SCALE, 1, step=0.25, label="Enlarge by (1: not)")
+        strength = gr.Slider(0, 1, 0.5, step=0.05, label="Strength of the second pass")
+    with gr.Row():
+        steps = gr.Slider(0, MAX_STEPS, 0, step=1, label="Steps of it (0: as many)")
+        upscaler = gr.Dropdown(list(UPSCALERS), value=UPSCALERS[0], label="Enlarge the")
+    return {"hires_scale": scale, "hires_strength": strength, "hires_steps": steps, "hires_upscaler": upscaler}
+
+
+def _fine(studio: Studio) -> dict[str, gr.components.Component]:
+    limits = studio.engine.limits
+    with gr.Row():
+        start = gr.Slider(0, 1, 0, step=0.05, label="Guide from")
+        end = gr.Slider(0, 1, 1, step=0.05, label="Guide until")
+    with gr.Row():
+        rescale = gr.Slider(0, 1, limits.guidance_rescale, step=0.05, label="Guidance rescale")
+        eta = gr.Slider(0, 1, 0, step=0.05, label="Eta (noise of DDIM and TCD)")
+    skip = gr.Slider(0, limits.clip_skip_max, 0, step=1, label="CLIP skip (0: the model's own layer)")
+    return {"guidance_start": start, "guidance_end": end, "guidance_rescale": rescale, "eta": eta, "clip_skip": skip}
