@@ -13,7 +13,7 @@ import torch
 from lora.errors import TooLong
 from pipeline.models import Components
 from pipeline.prompt import MAX_WEIGHT, Phrase, Words, parse, plain
-from pipeline.variants import adapter_tags, combinations
+from pipeline.variants import Wildcards, adapter_tags, combinations
 
 MAX_CHUNKS = 8
 # A chunk ends after a comma where there is one among its last so many tokens: no clause is torn apart (as in A1111).
@@ -87,10 +87,10 @@ def tokenize(tokenizers: tuple, prompt: str | Phrase) -> TokenizedPrompt:
     )
 
 
-def explain(tokenizers: tuple, prompt: str, steps: int) -> dict:
+def explain(tokenizers: tuple, prompt: str, steps: int, wildcards: Wildcards | None = None) -> dict:
     """How a prompt is read over `steps`, for callers; of variants the first. Raises TooLong."""
     text, tags = adapter_tags(prompt)
-    parsed = parse(combinations(text, most=1)[0])
+    parsed = parse(combinations(text, wildcards, most=1)[0])
     schedule = parsed.schedule(steps)
     first = [tokenize(tokenizers, phrase) for phrase, _ in schedule[0][1]]
     phrases = {phrase for _, parts in schedule for phrase, _ in parts}

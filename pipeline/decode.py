@@ -4,6 +4,7 @@ import io
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 PREVIEW_SIDE = 128
 
@@ -33,10 +34,12 @@ def to_image(pixels: torch.Tensor) -> Image.Image:
     return Image.fromarray((array * 255).round().astype("uint8"))
 
 
-def encode_png(image: Image.Image) -> bytes:
-    """PNG file; the same picture gives the same bytes."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+def encode_png(image: Image.Image, parameters: str = "") -> bytes:
+    """PNG file, with `parameters` as its text of that name; the same picture and text give the same bytes."""
+    buffer, texts = io.BytesIO(), PngInfo()
+    if parameters:
+        texts.add_text("parameters", parameters)
+    image.save(buffer, "PNG", pnginfo=texts)
     return buffer.getvalue()
 
 

@@ -9,12 +9,13 @@ import torch
 
 from lora.composition import AppliedAdapter, Composer
 from lora.errors import PaintingFailed
-from pipeline import conditioning, schedulers
+from pipeline import conditioning, infotext, schedulers
 from pipeline.decode import Previewer, decode, encode_png
 from pipeline.denoise import Denoised, denoise
 from pipeline.latents import encode_image, enlarged, initial_noise, noised
 from pipeline.models import Components, ModelProfile, load
 from pipeline.request import GenerationRequest, Limits, Pass
+from pipeline.variants import Wildcards
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Stopwatch:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.last
         self.last = now
+
+    def timings(self) -> dict[str, float]:
+        """Of each stage, and in all."""
+        rounded = {stage: round(seconds, 4) for stage, seconds in self.seconds.items()}
+        return rounded | {"total": round(sum(self.seconds.values()), 4)}
 
 
 class Engine:
@@ -93,6 +99,7 @@ class Engine:
                 mix, scale = request.mix
                 applied = composer.apply(mix)
                 watch.lap("adapters")
+                settings = self._settings(components, request, applied, scale)
                 for index, seed in enumerate(request.seeds):
                     # On the CPU, whatever the device: the same seed is the same picture everywhere.
                     latents, before, rng = None, 0, torch.Generator().manual_seed(seed)
@@ -111,9 +118,10 @@ class Engine:
                                 composer.apply(mix, denoised.step / stage.steps)
                         before += stage.steps
                         watch.lap("denoise")
-                    images.append(encode_png(decode(components.vae, finite(latents))))
+                    image = decode(components.vae, finite(latents))
+                    images.append(encode_png(image, infotext.write(settings, index) if request.metadata else ""))
                     watch.lap("decode")
-                generation = Generation(tuple(images), self._details(components, request, applied, scale, watch))
+                generation = Generation(tuple(images), settings | {"timings": watch.timings()})
             except torch.OutOfMemoryError as error:
                 composer.restore()
                 size = f"{request.passes[-1].width} x {request.passes[-1].height}"
@@ -125,7 +133,7 @@ class Engine:
                 raise
         yield generation
 
-    def tokenize(self, prompt: str) -> dict:
+    def tokenize(self, prompt: str, wildcards: Wildcards | None = None) -> dict:
         """How the prompt is read, its first variant if it has several.
 
         `tokens` of the first step with their `weights`, `chunks` of 75 (the most at any step), `schedule` [last step,
@@ -133,7 +141,12 @@ class Engine:
         it, `clamped` in words, and what would be dropped: nothing.
         """
         components, _, _ = self.load()
-        return conditioning.explain(components.tokenizers, prompt, self.limits.steps)
+        return conditioning.explain(components.tokenizers, prompt, self.limits.steps, wildcards)
+
+    def sigmas(self, scheduler: str, steps: int) -> list[float]:
+        """The noise levels of a preset over so many steps, falling, standard deviations relative to the picture."""
+        components, _, _ = self.load()
+        return schedulers.sigmas(scheduler, components.scheduler_config, steps, components.family)
 
     def expected_seconds(self, request: GenerationRequest) -> float:
         """Predicted run time: measured seconds per step and pixel, or the profile's guess before the first run."""
@@ -159,19 +172,15 @@ class Engine:
             self._conditioner = conditioning.Conditioner(components)
         return self._conditioner
 
-    def _details(
-        self,
-        components: Components,
-        request: GenerationRequest,
-        applied: tuple[AppliedAdapter, ...],
-        scale: float,
-        watch: Stopwatch,
+    def _settings(
+        self, components: Components, request: GenerationRequest, applied: tuple[AppliedAdapter, ...], scale: float
     ) -> dict:
         read = conditioning.explain(components.tokenizers, request.texts[0][0], request.steps)
         return {
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
             "prompts": [prompt for prompt, _ in request.texts],
+            "negative_prompts": [negative for _, negative in request.texts],
             "tokens": {"tokens": read["count"], "chunks": read["chunks"], "dropped": read["dropped"]},
             "clamped": read["clamped"],
             "adapters": [adapter.public() for adapter in applied],
@@ -190,8 +199,6 @@ class Engine:
             "scheduler": request.scheduler,
             "seed": request.seed,
             "seeds": list(request.seeds),
-            "timings": {stage: round(s, 4) for stage, s in watch.seconds.items()}
-            | {"total": round(sum(watch.seconds.values()), 4)},
             "profile": self.profile.name,
         }
 

@@ -1,7 +1,7 @@
 """The `adapters` of a request, and those that its prompt names, as raw values -> an AdapterMix. No torch, no gradio."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from lora.adapter import Adapter, AdapterMix, AdapterUse
 from lora.errors import InvalidRequest, TooLong
@@ -66,3 +66,22 @@ def _block_factors(field: str, value: object) -> tuple[tuple[str, float], ...]:
         if not isinstance(name, str) or not BLOCK.fullmatch(name):
             raise InvalidRequest(f"{field} key", name, 'down, mid, up or a block of the model such as "up_blocks.0"')
     return tuple(sorted((name, real(f"{field}.{name}", f, -MAX_WEIGHT, MAX_WEIGHT)) for name, f in value.items()))
+
+
+def trigger_words(prompt: str, adapters: Sequence[Adapter]) -> dict[str, list[str]]:
+    """The adapters' trigger words that stand in a prompt, and those that do not; case does not matter."""
+    words = list(dict.fromkeys(word for adapter in adapters for word in adapter.triggers))
+    inside = [bool(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", prompt, re.IGNORECASE)) for word in words]
+    return {
+        "present": [word for word, found in zip(words, inside) if found],
+        "missing": [word for word, found in zip(words, inside) if not found],
+    }
+
+
+def adapter_ids(value: object, find_adapter: Callable[[str], Adapter]) -> tuple[Adapter, ...]:
+    """`["ink", "gloss"]` -> the adapters by these ids. Raises InvalidRequest, or what `find_adapter` raises."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise InvalidRequest("adapters", value, 'a list of ids like ["ink"]')
+    if len(value) > MAX_ADAPTERS:
+        raise TooLong("adapters", f"{len(value)} long", f"a list of at most {MAX_ADAPTERS}")
+    return tuple(map(find_adapter, value))

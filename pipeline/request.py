@@ -72,7 +72,8 @@ class GenerationRequest:
     the last `hires_strength` of `hires_steps` (0: as many as `steps`). What counts in shares of the way, adapters,
     guidance and [a:b:0.5], counts within the steps that run in each pass.
 
-    `texts` are (prompt, negative prompt) of each image, its variants drawn by its seed. Pickles, since it crosses
+    `texts` are (prompt, negative prompt) of each image, its variants drawn by its seed. `metadata` writes into each
+    PNG how it was made. Pickles, since it crosses
     into GPU workers.
     """
 
@@ -100,6 +101,7 @@ class GenerationRequest:
     texts: tuple[tuple[str, str], ...]
     passes: tuple[Pass, ...]
     normalize_adapters: bool = False
+    metadata: bool = True
 
     @classmethod
     def create(
@@ -139,6 +141,7 @@ class GenerationRequest:
             texts=drawn(prompt, negative, seeds(seed, num_images), wildcards),
             passes=_passes(image is not None, sampling, size, hires, limits),
             normalize_adapters=switch("normalize_adapters", given.get("normalize_adapters", False)),
+            metadata=switch("metadata", given.get("metadata", True)),
         )
 
     @property

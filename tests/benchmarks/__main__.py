@@ -57,7 +57,7 @@ def measured(only: set[int], pairs: int) -> list[Ratio]:
     """The chosen benchmarks on the embedded model, at its default steps."""
     torch.set_num_threads(1)
     engine, ratios = Engine(load_profile("embedded")), []
-    request = GenerationRequest.create({"prompt": PROMPT, "seed": SEED}, engine.limits, None)
+    request = GenerationRequest.create({"prompt": PROMPT, "seed": SEED, "metadata": False}, engine.limits, None)
     ours = Variant(partial(last_image, engine, request, True))
     if 6 in only:
         without = Variant(partial(last_image, engine, request, False))

@@ -24,7 +24,7 @@ def first(components, text):
 
 
 def paint(engine, prompt, find=None, **values):
-    defaults = {"prompt": prompt, "steps": 4, "seed": 3, "width": 64, "height": 64}
+    defaults = {"prompt": prompt, "steps": 4, "seed": 3, "width": 64, "height": 64, "metadata": False}
     *_, generation = engine.generate(GenerationRequest.create(defaults | values, engine.limits, find))
     return generation.images[0]
 

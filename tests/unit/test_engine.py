@@ -35,7 +35,7 @@ def paint(engine, find=None, **values) -> Generation:
 
 
 def request(engine, find=None, **values):
-    defaults = {"prompt": "red apple", "steps": 4, "seed": 3, "width": 64, "height": 64}
+    defaults = {"prompt": "red apple", "steps": 4, "seed": 3, "width": 64, "height": 64, "metadata": False}
     return GenerationRequest.create(defaults | values, engine.limits, find)
 
 

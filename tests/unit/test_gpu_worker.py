@@ -70,7 +70,7 @@ def setting(tiny_sdxl, tmp_path_factory):
 
 
 def request(engine, find=None, **values) -> GenerationRequest:
-    defaults = {"prompt": "red apple", "steps": 3, "seed": 1, "width": 64, "height": 64}
+    defaults = {"prompt": "red apple", "steps": 3, "seed": 1, "width": 64, "height": 64, "metadata": False}
     return GenerationRequest.create(defaults | values, engine.limits, find)
 
 
