@@ -75,8 +75,9 @@ class GenerationRequest:
     ) -> "GenerationRequest":
         """Check raw values as they come from a widget or a caller; those that are absent take the profile's default.
 
-        `seed` -1 draws one. Adapters that the prompt names as <lora:id:weight> come on top of `adapters`;
-        `wildcards` are the lists that __name__ draws from.
+        `seed` -1 draws one. Adapters that the prompt names as <lora:id:weight> or, where the text encoders have a
+        weight of their own, <lora:id:weight:text_weight> come on top of `adapters`; `wildcards` are the lists that
+        __name__ draws from.
 
         Raises InvalidRequest, or what `find_adapter` raises for an id that it does not know.
         """
@@ -121,12 +122,9 @@ def seeds(first: int, count: int) -> tuple[int, ...]:
 
 
 def without_tags(prompt: str) -> tuple[str, list[dict]]:
-    """The prompt without its <lora:id:weight> tags, and these as entries of `adapters`."""
+    """The prompt without its <lora:id:weight:text_weight> tags, and these as entries of `adapters`."""
     prompt, tags = adapter_tags(prompt)
-    for name, numbers in tags:
-        if len(numbers) > 1:
-            raise InvalidRequest("prompt tag", f"<lora:{name}:{numbers[0]:g}:{numbers[1]:g}>", "<lora:name:weight>")
-    return prompt, [{"id": name, "weight": numbers[0] if numbers else 1.0} for name, numbers in tags]
+    return prompt, [{"id": name} | dict(zip(("weight", "text_weight"), numbers)) for name, numbers in tags]
 
 
 def with_tags(adapters: object, tagged: list[dict]) -> object:
