@@ -16,13 +16,16 @@ from pathlib import Path
 import torch
 
 from lora.errors import AtelierError
+from lora.hub import Hub
 from lora.library import Library
+from lora.private import Bounds, PrivateAdapters
 from pipeline.engine import Engine
 from pipeline.models import load_profile
 from ui.blocks import build, launch_arguments
 from ui.settings import Settings, read_settings
 
 BUILT_IN = Path(__file__).parent / "assets" / "adapters"
+MB = 2**20
 
 
 def compose(settings: Settings):
@@ -38,8 +41,10 @@ def compose(settings: Settings):
     # The built-in styles were trained on the embedded model and fit no other.
     folders = [(BUILT_IN, "built-in")] if engine.profile.name == "embedded" else []
     folders += [(settings.adapters_dir, "folder")] if settings.adapters_dir else []
-    engine.load()
-    library = Library(folders)
+    components, composer, _ = engine.load()
+    bounds = Bounds(settings.upload_mb * MB, settings.uploads_per_session, settings.uploads_total_mb * MB)
+    hub = Hub(settings.hub_timeout, settings.hub_seconds)
+    library = Library(folders, composer.shapes, components.family, PrivateAdapters(bounds), hub)
     for identity, repository, file in engine.profile.hub_adapters:
         library.add_from_hub(identity, repository, file)
     return build(engine, library, settings), launch_arguments(library, settings)

@@ -9,8 +9,9 @@ from pathlib import Path
 class Adapter:
     """A LoRA file that the library has read and found usable.
 
-    `sha256` is of the whole file, `parameters` counts its numbers, `size` its bytes; `triggers` are the words that
-    it was trained with; `source` is "built-in" or "folder".
+    `sha256` is of the whole file, and of PEFT's config beside it where there is one; `parameters` counts its numbers,
+    `size` its bytes; `triggers` are the words that it was trained with; `source` is "built-in", "folder", "upload" or,
+    from the Hub, "owner/repo@commit".
     """
 
     id: str
@@ -112,3 +113,23 @@ def normalized(mix: AdapterMix) -> tuple[AdapterMix, float]:
     return tuple(
         replace(use, weight=use.weights[0] / total, text_weight=use.weights[1] / total) for use in mix
     ), 1 / total
+
+
+# Of the weights' sizes together. One adapter is trained for 1; from about here on the changes of several add up to
+# numbers that no training has seen. A rule of thumb, as weights are: adapters differ.
+BURNS = 1.5
+
+
+def warnings(mix: AdapterMix) -> list[str]:
+    """In words, what is likely to spoil the picture: at some step the sizes of the weights add up to more than BURNS.
+
+    A normalised mix never does.
+    """
+    uses = combined(mix)
+    totals = [math.fsum(max(map(abs, u.weights)) for u in uses if u.active(start)) for start in {u.start for u in uses}]
+    if (most := max(totals, default=0.0)) <= BURNS:
+        return []
+    return [
+        f"The adapters' weights add up to {most:.3g}; above {BURNS:g} a picture tends to burn: colours too strong, "
+        f"shapes falling apart. Lower them, or set normalize_adapters."
+    ]

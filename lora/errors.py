@@ -6,7 +6,9 @@
     ├── AdapterError        an adapter cannot be used
     │   ├── UnknownAdapter      no adapter of that id
     │   ├── UnreadableAdapter   the file is not a readable adapter
-    │   └── UnfitAdapter        the adapter does not belong on this model
+    │   ├── UnfitAdapter        the adapter does not belong on this model
+    │   ├── NoRoom              it is more than is taken: the file, their number, or all of them together
+    │   └── HubError            the Hugging Face Hub does not give it, or not now
     ├── ModelError          the base model cannot be loaded
     ├── PaintingFailed      the run itself came to no picture: memory, or numbers out of range
     └── Busy                too many are waiting
@@ -49,6 +51,14 @@ class UnreadableAdapter(AdapterError):
 
 class UnfitAdapter(AdapterError):
     """The adapter was made for another model."""
+
+
+class NoRoom(AdapterError):
+    """A file too large, too many of them, or no room left for it."""
+
+
+class HubError(AdapterError):
+    """The Hugging Face Hub does not give the file, or not now."""
 
 
 class ModelError(AtelierError):

@@ -1,10 +1,13 @@
 """Safetensors files from strangers: bounded before they are parsed, never unpickled."""
 
+import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import file_digest
+from hashlib import sha256 as new_sha256
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from lora.errors import UnreadableAdapter, shown
 
 MAX_BYTES, MAX_HEADER_BYTES, MAX_TENSORS = 2**31, 10 * 2**20, 20_000
+# PEFT's names of an adapter and of the config beside it. Beside a file of another name it may be another adapter's.
+CONFIGURED, CONFIG, MAX_CONFIG_BYTES = "adapter_model.safetensors", "adapter_config.json", 2**20
 
 
 @dataclass(frozen=True)
@@ -23,9 +28,43 @@ class TensorFile:
 
 
 def sha256(path: Path) -> str:
-    """Hash of the whole file."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+    """Hash of the whole file; with PEFT's config beside it of both, since the same weights at another alpha differ."""
+    digest = new_sha256()
+    for part in filter(None, (path, config_beside(path))):
+        with part.open("rb") as file:
+            while chunk := file.read(2**20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def config_beside(path: Path) -> Path | None:
+    """The config that belongs to a file as PEFT saves it, if there is one."""
+    beside = path.with_name(CONFIG)
+    return beside if path.name == CONFIGURED and beside.is_file() else None
+
+
+def check_ending(name: str) -> None:
+    """Raises UnreadableAdapter for anything but .safetensors."""
+    if not name.endswith(".safetensors"):
+        raise UnreadableAdapter(
+            f"{shown(name, 80)} is not a .safetensors file; other formats can run code and are refused."
+        )
+
+
+@contextmanager
+def regular_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """A file to read and its size in bytes. Raises UnreadableAdapter for what is no file: links are not followed."""
+    try:
+        # Not blocking: a pipe would make us wait for its other end.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise UnreadableAdapter("The file is missing or no plain file; upload it again.") from error
+    state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        os.close(descriptor)
+        raise UnreadableAdapter("The file is no plain file; upload it again.")
+    with os.fdopen(descriptor, "rb") as file:
+        yield file, state.st_size
 
 
 def read(path: Path, header_only: bool = False) -> TensorFile:
@@ -33,8 +72,7 @@ def read(path: Path, header_only: bool = False) -> TensorFile:
 
     Raises UnreadableAdapter for another ending, a file or header too large, and for all that is no safetensors file.
     """
-    if path.suffix != ".safetensors":
-        raise UnreadableAdapter(f"{path.name} is not a .safetensors file; other formats can run code and are refused.")
+    check_ending(path.name)
     try:
         _check_header(path)
         with safe_open(path, framework="pt") as file:

@@ -18,7 +18,8 @@ from lora.files import read
 from lora.names import Names, Place, Shapes
 from lora.scaling import Scaling
 
-MAX_RANK, MAX_ALPHA = 1024, 1e5
+# MAX_VALUES: of one factor. A rank of 1024 on SDXL's widest convolution has 24 million.
+MAX_RANK, MAX_ALPHA, MAX_VALUES = 1024, 1e5, 2**27
 KEY = re.compile(
     r"(?P<stem>[\w.-]{1,300}?)\.(?P<part>lora_[AB]|lora_down|lora_up|lora_mid|(?:lora\.|lora_linear_layer\.)?(?:down|up)"
     r"|lora_magnitude_vector|dora_scale|alpha|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2)"
@@ -133,6 +134,8 @@ def _unscaled(parts: dict[str, torch.Tensor]) -> Delta:
     down, up, core = parts.pop("lora_A"), parts.pop("lora_B"), parts.pop("lora_mid", None)
     if core is not None:
         # A convolution as 1 x 1, core, 1 x 1: the core goes into the down factor, and it is a plain LoRA.
+        if core[:, 0].numel() * down[0].numel() > MAX_VALUES:
+            raise ValueError("a core too large")
         down = torch.einsum("abkl,bi->aikl", core.float(), down.float().flatten(1))
     return LoraDelta(down, up, 1.0)
 

@@ -115,35 +115,35 @@ class Verdict:
             "unmatched": len(unmatched),
             "unmatched_examples": _examples(unmatched),
             "ignored": len(self.file.ignored),
-            "ignored_examples": [_text(key) for key in self.file.ignored[:EXAMPLES]],
+            "ignored_examples": [one_line(key) for key in self.file.ignored[:EXAMPLES]],
             "rank": self.file.rank,
             "groups": self.groups,
             "parameters": self.parameters,
             "share": self.share,
             "triggers": list(triggers(metadata)),
             "tags": top_tags(metadata),
-            "training": {key: _text(metadata[key]) for key in TRAINING if key in metadata},
+            "training": {key: one_line(metadata[key]) for key in TRAINING if key in metadata},
             "notes": list(self.file.notes),
             "sha256": self.sha256,
         }
 
 
-def inspect(path: Path, shapes: Shapes, base_family: str) -> Verdict:
-    """Judge a file for a base model of that family whose layers have those shapes. Reads the header and the alphas.
+def inspect(path: Path, shapes: Shapes, base_family: str, header_only: bool = True) -> Verdict:
+    """Judge a file for a base model of that family whose layers have those shapes.
 
-    Raises UnreadableAdapter for a file that could not be put on any model.
+    Reads the header and the alphas, or else all, and then values that are not finite show as well. Raises
+    UnreadableAdapter for a file that could not be put on any model.
     """
-    file = read_adapter(path, shapes, header_only=True)
+    file = read_adapter(path, shapes, header_only)
     found = fit(file.deltas, shapes)
     family, known_by = family_of(file, found, base_family)
     reason = f"It {found.reason}"
     if not found.fits and family not in ("unknown", base_family):
         reason += f" It is an adapter for {FAMILIES[family]}."
-    parameters = sum(tensor.numel() for delta in file.deltas.values() for tensor in delta.tensors)
-    whole = sum(map(math.prod, shapes.values()))
+    count, whole = parameters(file), sum(map(math.prod, shapes.values()))
     named = (file.metadata.get(key) for key in ("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture"))
-    base = _text(next(filter(None, named), "unknown"))
-    return Verdict(found, reason, family, known_by, base, file, parameters, parameters / whole, sha256(path))
+    base = one_line(next(filter(None, named), "unknown"))
+    return Verdict(found, reason, family, known_by, base, file, count, count / max(whole, 1), sha256(path))
 
 
 def family_of(file: AdapterFile, found: Fit, base_family: str) -> tuple[str, str]:
@@ -169,9 +169,14 @@ def family_of(file: AdapterFile, found: Fit, base_family: str) -> tuple[str, str
     return "unknown", "neither names, shapes nor metadata tell"
 
 
+def parameters(file: AdapterFile) -> int:
+    """How many numbers it holds."""
+    return sum(tensor.numel() for delta in file.deltas.values() for tensor in delta.tensors)
+
+
 def triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """The words that it was trained to follow, as its metadata gives them."""
-    words = _text(metadata.get("modelspec.trigger_phrase", "")).split(",")
+    words = one_line(metadata.get("modelspec.trigger_phrase", "")).split(",")
     return tuple(word.strip() for word in words if word.strip())
 
 
@@ -180,21 +185,21 @@ def top_tags(metadata: Mapping[str, str]) -> list[str]:
     counts: Counter[str] = Counter()
     try:
         for folder in json.loads(metadata.get("ss_tag_frequency", "{}")).values():
-            counts.update({_text(tag).strip(): int(count) for tag, count in folder.items()})
+            counts.update({one_line(tag).strip(): int(count) for tag, count in folder.items()})
     except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return []
     return [tag for tag, _ in counts.most_common(TAGS) if tag]
 
 
 def _named(place: Place) -> str:
-    return _text(".".join(place), 80)
+    return one_line(".".join(place), 80)
 
 
 def _examples(places: tuple[Place, ...]) -> list[str]:
     return [_named(place) for place in places[:EXAMPLES]]
 
 
-def _text(value: str, most: int = MAX_TEXT) -> str:
+def one_line(value: str, most: int = MAX_TEXT) -> str:
     """A stranger's text, on one line and short."""
     clean = "".join(c if c.isprintable() else " " for c in value)
     return clean if len(clean) <= most else clean[: most - 1] + "…"

@@ -1,34 +1,75 @@
-"""Which adapters there are: the built-in ones and those of a folder."""
+"""Which adapters there are: those that everybody sees, and those that a visitor brought to one session."""
 
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from lora.adapter import Adapter
-from lora.errors import AdapterError, UnknownAdapter, UnreadableAdapter, shown
-from lora.files import sha256
-from lora.formats import read_adapter
-from lora.inspection import triggers
+from lora.errors import AdapterError, NoRoom, UnfitAdapter, UnknownAdapter, UnreadableAdapter, shown
+from lora.files import CONFIGURED, check_ending, regular_file, sha256
+from lora.formats import AdapterFile, read_adapter
+from lora.hub import USUAL, Hub, parse
+from lora.inspection import Verdict, inspect, one_line, parameters, triggers
+from lora.names import Shapes
+from lora.private import PrivateAdapters
 
 MAX_NAME = 120
 PREVIEWS = (".webp", ".png", ".jpg")
 log = logging.getLogger(__name__)
 
 
-class Library:
-    """All adapters by id. The id is the file's name without its ending."""
+@dataclass(frozen=True)
+class Received:
+    """A file that a visitor brought: what is known about it, and the adapter, which is kept only if it fits."""
 
-    def __init__(self, folders: Sequence[tuple[Path, str]]):
+    verdict: Verdict
+    adapter: Adapter
+
+    def usable(self) -> Adapter:
+        """The adapter. Raises UnfitAdapter in the words of the verdict."""
+        if not self.verdict.fits:
+            raise UnfitAdapter(f"Adapter {shown(self.adapter.name)} {self.verdict.fit.reason}")
+        return self.adapter
+
+    def public(self) -> dict:
+        """For callers: the verdict, with the `id` that a request can name, or None."""
+        adapter = self.adapter
+        return self.verdict.public() | {
+            "id": adapter.id if self.verdict.fits else None,
+            "name": adapter.name,
+            "source": adapter.source,
+            "licence": adapter.licence,
+        }
+
+
+class Library:
+    """Adapters by id. A shared one's is its file's name without the ending; a private one's cannot be guessed.
+
+    Thread-safe once the shared adapters are in.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[tuple[Path, str]],
+        shapes: Shapes | None = None,
+        family: str = "",
+        private: PrivateAdapters | None = None,
+        hub: Hub | None = None,
+    ):
         """`folders` are (folder, source) pairs; of two adapters with one id the first counts.
 
         A file that is no adapter is left out and logged: one bad file must not keep the rest from being used.
+        `shapes` and `family` are the base model's, which private adapters are held against.
         """
-        self._adapters: dict[str, Adapter] = {}
+        self._shared: dict[str, Adapter] = {}
+        self._shapes: Mapping = shapes or {}
+        self._family = family
+        self._private = private or PrivateAdapters()
+        self._hub = hub or Hub()
         for folder, source in folders:
             for path in sorted(folder.glob("*.safetensors")):
                 try:
@@ -36,33 +77,102 @@ class Library:
                 except AdapterError as error:
                     log.warning("left out an adapter: %s", error)
                 else:
-                    self._adapters.setdefault(adapter.id, adapter)
+                    self._shared.setdefault(adapter.id, adapter)
 
     def add_from_hub(self, adapter_id: str, repo: str, file: str, revision: str = "main") -> None:
-        """Download one file (once; the Hub's cache keeps it) and add it, its source naming the commit it came from.
+        """Add a file of the Hub for everybody; its cache keeps it. `source` names the commit that it came from.
 
         Where the Hub or the file is out of reach it is left out and logged.
         """
         try:
-            path = Path(hf_hub_download(repo, file, revision=revision))
-            # The cache keeps a file under snapshots/COMMIT/.
-            commit = path.relative_to(path.parents[len(Path(file).parts)]).parts[0]
+            path, commit = self._hub.cached(repo, file, revision)
             found = describe(path, f"{repo}@{commit[:12]}")
-        except (OSError, HfHubHTTPError, AdapterError) as error:
-            log.warning("left out the adapter %s of %s: %s", adapter_id, repo, type(error).__name__)
+        except AdapterError as error:
+            log.warning("left out the adapter %s of %s: %s", adapter_id, repo, error)
         else:
-            self._adapters.setdefault(adapter_id, replace(found, id=adapter_id, name=adapter_id))
+            self._shared.setdefault(adapter_id, replace(found, id=adapter_id, name=adapter_id))
 
-    def all(self) -> tuple[Adapter, ...]:
-        """Every adapter, in the order of the folders and of the names."""
-        return tuple(self._adapters.values())
+    @property
+    def file_bytes(self) -> int:
+        """How large a visitor's file may be."""
+        return self._private.bounds.file_bytes
 
-    def find(self, adapter_id: str) -> Adapter:
-        """The adapter of that id. Raises UnknownAdapter, naming those there are."""
-        if adapter_id in self._adapters:
-            return self._adapters[adapter_id]
-        known = ", ".join(self._adapters) or "none is installed"
-        raise UnknownAdapter(f"There is no adapter {shown(adapter_id)}; known adapters: {known}.")
+    def all(self, session: str | None = None) -> tuple[Adapter, ...]:
+        """The shared adapters, in the order of the folders and of the names, and then the session's own."""
+        return (*self._shared.values(), *(self._private.all(session) if session else ()))
+
+    def find(self, adapter_id: str, session: str | None = None) -> Adapter:
+        """The adapter of that id. Raises UnknownAdapter, naming those there are, but no private ids."""
+        own = {adapter.id: adapter for adapter in (self._private.all(session) if session else ())}
+        if found := self._shared.get(adapter_id) or own.get(adapter_id):
+            return found
+        known = ", ".join(self._shared) or "none is installed"
+        brought = f"; your own: {', '.join(adapter.name for adapter in own.values())}" if own else ""
+        raise UnknownAdapter(f"There is no adapter {shown(adapter_id)}; known adapters: {known}{brought}.")
+
+    def upload(self, path: Path, name: str, session: str) -> Adapter:
+        """Copy a visitor's file and add it for that session. Raises AdapterError, UnfitAdapter among others."""
+        return self.receive(path, name, session).usable()
+
+    def add_from_hub_reference(self, reference: str, session: str) -> Adapter:
+        """Fetch what a visitor names, `owner/repo[@revision][/file]`, for that session. Raises as `upload`."""
+        return self.fetch(reference, session).usable()
+
+    def receive(self, path: Path, name: str, session: str) -> Received:
+        """Judge a visitor's file, called `name`, and keep a copy for that session if it fits.
+
+        A file that fits in part is kept, and the verdict says how much of it. Raises UnreadableAdapter for what could
+        be put on no model, NoRoom.
+        """
+        identity = adapter_id(name)
+        check_ending(name)
+        with regular_file(path) as (file, size), self._place(session, size) as folder:
+            copy = folder / "adapter.safetensors"
+            with copy.open("wb") as target:
+                # No more than was reserved, should the file be growing.
+                while size > 0 and (chunk := file.read(min(size, 2**20))):
+                    size -= target.write(chunk)
+            return self._judged(copy, identity, Path(name).name, "upload", session)
+
+    def fetch(self, reference: object, session: str) -> Received:
+        """As `receive`, from the Hub. Raises InvalidRequest for another form of reference, and HubError as well."""
+        found = self._hub.resolve(parse(reference))
+        with self._place(session, found.bytes) as folder:
+            path = folder / CONFIGURED
+            self._hub.download(found, path)
+            # Files of the usual names are told apart by their repositories only.
+            repo, file = (PurePosixPath(part).name for part in (found.repo, found.file))
+            name = f"{repo}.safetensors" if file in (USUAL, CONFIGURED) else file
+            return self._judged(path, adapter_id(name), name, found.source, session, found.licence)
+
+    def search(self, words: str, family: str, limit: int = 12) -> list[dict]:
+        """LoRA adapters on the Hub for a base: id, downloads, likes, licence, base, url. Raises HubError."""
+        return self._hub.search(words, family, limit)
+
+    def forget(self, session: str) -> None:
+        """Delete the session's own adapters and their files."""
+        self._private.forget(session)
+
+    @contextmanager
+    def _place(self, session: str, size: int) -> Iterator[Path]:
+        try:
+            with self._private.place(session, size) as folder:
+                yield folder
+        except OSError as error:
+            raise NoRoom("There is no room left for the file here; try again later.") from error
+
+    def _judged(
+        self, path: Path, identity: str, name: str, source: str, session: str, licence: str = "unknown"
+    ) -> Received:
+        try:
+            # Whole: what it promises must still be true when it is put on.
+            verdict = inspect(path, self._shapes, self._family, header_only=False)
+        except UnreadableAdapter as error:
+            raise UnreadableAdapter(str(error).replace(path.name, shown(name, 80))) from error
+        # A session's name is chosen by its client and no secret, so the id has to be one.
+        identity = f"{identity[:40]}-{secrets.token_urlsafe(16)}"
+        adapter = adapter_of(path, identity, Path(name).stem, source, verdict.file, verdict.sha256, licence)
+        return Received(verdict, self._private.keep(adapter, session) if verdict.fits else adapter)
 
 
 def adapter_id(name: str) -> str:
@@ -77,17 +187,24 @@ def adapter_id(name: str) -> str:
 def describe(path: Path, source: str) -> Adapter:
     """Read an adapter file's header. Raises UnreadableAdapter."""
     file = read_adapter(path, {}, header_only=True)
+    found = adapter_of(path, adapter_id(path.name), path.stem, source, file, sha256(path))
+    return replace(found, preview=next((p for end in PREVIEWS if (p := path.with_suffix(end)).exists()), None))
+
+
+def adapter_of(
+    path: Path, identity: str, name: str, source: str, file: AdapterFile, digest: str, licence: str = "unknown"
+) -> Adapter:
+    """What a file that has been read says about itself; `name` and `licence` where it says nothing."""
     return Adapter(
-        id=adapter_id(path.name),
-        name=file.metadata.get("modelspec.title") or path.stem,
+        id=identity,
+        name=one_line(file.metadata.get("modelspec.title") or name, MAX_NAME),
         path=path,
-        sha256=sha256(path),
+        sha256=digest,
         rank=file.rank,
-        parameters=sum(tensor.numel() for delta in file.deltas.values() for tensor in delta.tensors),
+        parameters=parameters(file),
         size=path.stat().st_size,
         source=source,
         triggers=triggers(file.metadata),
-        licence=file.metadata.get("modelspec.license", "unknown"),
-        description=file.metadata.get("modelspec.description", ""),
-        preview=next((p for ending in PREVIEWS if (p := path.with_suffix(ending)).exists()), None),
+        licence=one_line(file.metadata.get("modelspec.license", licence), MAX_NAME),
+        description=one_line(file.metadata.get("modelspec.description", "")),
     )

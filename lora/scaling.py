@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora.errors import UnreadableAdapter, shown
+from lora.files import MAX_CONFIG_BYTES, config_beside
 from lora.names import COMPONENTS, Place, plain
 
-MAX_CONFIG_BYTES = 2**20
 RAW = "base_model.model."
 
 
@@ -37,9 +37,7 @@ class Scaling:
         if "lora_adapter_metadata" in metadata:
             written = _object(path.name, metadata["lora_adapter_metadata"])
         elif raw:
-            beside = path.with_name("adapter_config.json")
-            # Beside a file of another name it may be the config of another adapter.
-            if path.name == "adapter_model.safetensors" and beside.is_file():
+            if beside := config_beside(path):
                 with beside.open("rb") as file:
                     written = _object(path.name, file.read(MAX_CONFIG_BYTES))
             else:

@@ -4,11 +4,14 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
+from lora.adapter import AdapterMix
 from lora.composition import AppliedAdapter, Composer
 from lora.errors import PaintingFailed
+from lora.export import Exported, export
 from pipeline import conditioning, infotext, schedulers
 from pipeline.decode import Previewer, decode, encode_png
 from pipeline.denoise import Denoised, denoise
@@ -132,6 +135,12 @@ class Engine:
                 composer.restore()
                 raise
         yield generation
+
+    def export(self, mix: AdapterMix, path: Path, rank: int | None = None) -> Exported:
+        """Write a mix as one adapter file; see lora.export. Raises AdapterError, InvalidRequest."""
+        _, composer, _ = self.load()
+        with self._lock:
+            return export(composer, mix, path, rank)
 
     def tokenize(self, prompt: str, wildcards: Wildcards | None = None) -> dict:
         """How the prompt is read, its first variant if it has several.

@@ -14,12 +14,9 @@ MAX_BLOCKS, MAX_ADAPTERS, MAX_WEIGHT = 32, 10, 2.0
 
 
 def without_tags(prompt: str) -> tuple[str, list[dict]]:
-    """The prompt without its <lora:id:weight> tags, and these as entries of `adapters`."""
+    """The prompt without its <lora:id:weight:text_weight> tags, and these as entries of `adapters`."""
     prompt, tags = adapter_tags(prompt)
-    for name, numbers in tags:
-        if len(numbers) > 1:
-            raise InvalidRequest("prompt tag", f"<lora:{name}:{numbers[0]:g}:{numbers[1]:g}>", "<lora:name:weight>")
-    return prompt, [{"id": name, "weight": numbers[0] if numbers else 1.0} for name, numbers in tags]
+    return prompt, [{"id": name} | dict(zip(("weight", "text_weight"), numbers)) for name, numbers in tags]
 
 
 def with_tags(adapters: object, tagged: list[dict]) -> object:

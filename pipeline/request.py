@@ -114,7 +114,8 @@ class GenerationRequest:
         """Check raw values as they come from a widget or a caller; those that are absent take the profile's default.
 
         `seed` -1 draws one. `image` is the bytes of a PNG, JPEG or WebP file. Adapters that the prompt names as
-        <lora:id:weight> come on top of `adapters`; `wildcards` are the lists that __name__ draws from.
+        <lora:id:weight> or, where the text encoders have a weight of their own, <lora:id:weight:text_weight> come on
+        top of `adapters`; `wildcards` are the lists that __name__ draws from.
 
         Raises InvalidRequest, or what `find_adapter` raises for an id that it does not know.
         """

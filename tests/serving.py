@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -17,7 +17,9 @@ from PIL import Image
 
 from pipeline.models import load, load_profile
 from tests.adapters import library_with, save_adapter
+from tests.fake_hub import FakeHub
 from tests.tiny import tiny_sdxl
+from ui.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 STYLES = ("ink", "neon")
@@ -29,10 +31,12 @@ LONG = {"steps": 150, "num_images": 4}
 
 @dataclass(frozen=True)
 class Server:
-    """A running app: its address and where its log goes."""
+    """A running app: its address, where its log goes and where its temporary files are, and the Hub that it knows."""
 
     url: str
     log: Path
+    scratch: Path | None = None
+    hub: FakeHub | None = None
 
     def queue(self) -> dict:
         """What /queue says."""
@@ -62,7 +66,7 @@ class Server:
 
 def environment(**values: object) -> dict[str, str]:
     """This process's environment with these variables, and none of the app's own that happen to be set."""
-    ours = ("PROFILE", "BASE_MODEL", "ADAPTERS_DIR", "HOST", "PORT", "QUEUE_SIZE", "SESSION_QUEUE_SIZE", "SPACE_ID")
+    ours = {name.upper() for name in Settings.model_fields}
     kept = {k: v for k, v in os.environ.items() if k not in ours}
     return kept | {"HF_HUB_OFFLINE": "1", "THREADS": "1"} | {k: str(v) for k, v in values.items()}
 
@@ -80,7 +84,13 @@ def shared() -> Server:
     save_adapter(components, styles / "nasty.safetensors", 9, metadata={"modelspec.title": NASTY})
     for name, colour in zip(STYLES, ("#222222", "#f43fbf")):
         Image.new("RGB", (64, 64), colour).save(styles / f"{name}.webp")
-    return start(folder / "log", BASE_MODEL=model, ADAPTERS_DIR=styles)
+    (folder / "tmp").mkdir()
+    hub = FakeHub()
+    server = start(
+        folder / "log", BASE_MODEL=model, ADAPTERS_DIR=styles, TMPDIR=folder / "tmp", UPLOAD_MB=1, HUB_TIMEOUT=1,
+        HF_ENDPOINT=hub.url, HF_HUB_OFFLINE=0, GRADIO_HEARTBEAT_INTERVAL=1,
+    )  # fmt: skip
+    return replace(server, scratch=folder / "tmp", hub=hub)
 
 
 def start(log: Path, **settings: object) -> Server:

@@ -6,6 +6,7 @@ from lora.library import Library
 from pipeline.engine import Engine
 from pipeline.models import ModelProfile
 from ui.api import add_endpoints
+from ui.files import check_files
 from ui.generate import add_generate_page
 from ui.gpu import gpu_generator
 from ui.settings import Settings
@@ -16,6 +17,7 @@ from ui.web import app_arguments
 
 TITLE = "LoRA Atelier"
 HOUR = 3600
+MB = 2**20
 HEADER = """
 <header class="masthead">
   <span class="mark" aria-hidden="true"><i></i><i></i><i></i></span>
@@ -26,13 +28,15 @@ HEADER = """
 
 
 class Atelier(gr.Blocks):
-    """Gradio's Blocks, but a call may leave out the values at its end: they take their defaults.
+    """Gradio's Blocks, but a call may leave out the values at its end, and names no file that was not uploaded.
 
-    Gradio fills them in for its own client only, and others get an error without a word.
+    What is left out takes its default. Gradio fills them in for its own client only, and others get an error without a
+    word.
     """
 
     def validate_inputs(self, block_fn, inputs: list) -> None:
         """Complete `inputs` in place; what they are worth is seen when a request is made of them."""
+        check_files(inputs)
         inputs.extend(block.value for block in block_fn.inputs[len(inputs) :])
 
 
@@ -44,7 +48,15 @@ def build(engine: Engine, library: Library, settings: Settings) -> gr.Blocks:
         gr.HTML(HEADER.format(motto=motto(engine.profile)), apply_default_css=False, elem_id="masthead")
         add_generate_page(studio)
         add_endpoints(studio)
+        blocks.unload(_forget(studio))
     return blocks.queue(api_open=False, max_size=settings.queue_size)
+
+
+def _forget(studio: Studio):
+    def forget(request: gr.Request) -> None:
+        studio.forget(request.session_hash)
+
+    return forget
 
 
 def motto(profile: ModelProfile) -> str:
@@ -61,12 +73,12 @@ def launch_arguments(library: Library, settings: Settings) -> dict:
         "theme": theme(),
         "css_paths": STATIC / "style.css",
         "favicon_path": STATIC / "favicon.svg",
-        "app_kwargs": app_arguments(library),
+        "app_kwargs": app_arguments(library, settings.upload_mb * MB, settings.uploads_total_mb * MB),
         # Those who wait at the turnstile hold no thread, but each takes one of gradio's slots of that name.
         "max_threads": settings.queue_size + 40,
         # Gradio keeps the last values of each session, previews among them.
         "state_session_capacity": 1000,
-        "max_file_size": "1mb",
+        "max_file_size": f"{settings.upload_mb}mb",
         "show_error": False,
         "share": False,
         "ssr_mode": False,

@@ -1,10 +1,20 @@
-"""Pictures as files that gradio serves: their bytes as they are, in its cache, where old ones are deleted."""
+"""Files to and from gradio: those that it serves lie in its cache, where old ones are deleted."""
 
 import asyncio
+from collections.abc import Callable, Collection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 
+import gradio as gr
 from gradio.data_classes import FileData
-from gradio.processing_utils import save_bytes_to_cache
-from gradio.utils import get_upload_folder
+from gradio.processing_utils import save_bytes_to_cache, save_file_to_cache
+from gradio.utils import get_upload_folder, is_in_or_equal
+
+from lora.errors import InvalidRequest, TooLong
+
+T = TypeVar("T")
+NOT_UPLOADED = "A file of this call was not uploaded here; send it with the client's handle_file, from a path of yours."
 
 
 async def picture_files(images: tuple[bytes, ...], seeds: list[int]) -> list[dict]:
@@ -16,3 +26,55 @@ def _write(image: bytes, seed: int) -> dict:
     name = f"atelier-{seed}.png"
     path = save_bytes_to_cache(image, name, cache_dir=get_upload_folder())
     return FileData(path=path, orig_name=name, mime_type="image/png", size=len(image)).model_dump()
+
+
+def check_files(value: object) -> None:
+    """Raise gradio's error where a call names a file that is not in gradio's cache: a path of the server, an address.
+
+    Gradio itself would fetch the address, and answer the path without a word.
+    """
+    if isinstance(value, dict):
+        if isinstance(path := value.get("path"), str) and "meta" in value:
+            # A NUL ends a path for the system, not for Python.
+            inside = "://" not in path and "\0" not in path and is_in_or_equal(path, get_upload_folder())
+            if not (inside and isinstance(value["meta"], dict)):
+                raise gr.Error(NOT_UPLOADED, print_exception=False)
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            check_files(item)
+
+
+def upload_route() -> Collection[str]:
+    """The paths of what comes through gradio's upload route. To be called while the Blocks is being built."""
+    return gr.context.Context.root_block.upload_file_set
+
+
+def uploaded(field: str, value: object, uploads: Collection[str]) -> tuple[Path, str]:
+    """Where gradio put an uploaded file, and its name at the caller's. `uploads` are those of its upload route.
+
+    What it names lies under the hash of its content: nobody comes by another's who does not have the file.
+    """
+    path = value.get("path") if isinstance(value, dict) else None
+    if not isinstance(path, str) or path not in uploads:
+        raise InvalidRequest(field, None if value is None else "something else", "a file that was uploaded here")
+    name = value.get("orig_name")
+    return Path(path), name if isinstance(name, str) and name else Path(path).name
+
+
+async def uploaded_bytes(field: str, value: object, uploads: Collection[str], most: int) -> bytes | None:
+    """What an uploaded file holds, None where there is none. Raises TooLong above `most` bytes, unread."""
+    if value is None:
+        return None
+    path, _ = uploaded(field, value, uploads)
+    if (size := path.stat().st_size) > most:
+        raise TooLong(field, f"{size >> 20} MB large", f"at most {most >> 20} MB")
+    return await asyncio.to_thread(path.read_bytes)
+
+
+def served(name: str, write: Callable[[Path], T]) -> tuple[dict, T]:
+    """The file that `write` writes, as gradio's file data under that name, and what it gives back."""
+    with TemporaryDirectory(prefix="atelier-") as folder:
+        result = write(Path(folder) / name)
+        path = save_file_to_cache(Path(folder) / name, cache_dir=get_upload_folder())
+    return FileData(path=path, orig_name=name, size=Path(path).stat().st_size).model_dump(), result

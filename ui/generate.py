@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from ui.files import picture_files
+from pipeline.picture import MAX_BYTES
+from ui.errors import in_words
+from ui.files import picture_files, upload_route, uploaded_bytes
 from ui.panel import add_panel
 from ui.studio import Studio
 from ui.styles import add_styles
@@ -50,7 +52,7 @@ def layout(studio: Studio) -> Widgets:
         with gr.Column(elem_id="styles"):
             styles = add_styles(studio)
         with gr.Column(elem_id="picture"):
-            stage = picture_stage({adapter.id: adapter.name for adapter in studio.library.all()})
+            stage = picture_stage()
         with gr.Column(elem_id="settings"):
             panel = add_panel(studio)
     fields = {"prompt": prompt, "adapters": styles, **panel.fields}
@@ -59,12 +61,14 @@ def layout(studio: Studio) -> Widgets:
 
 def wire(widgets: Widgets, studio: Studio) -> None:
     """Say what the widgets do. Only painting asks the server; the rest happens in the browser."""
-    fields, stage = widgets.fields, widgets.stage
+    fields, stage, uploads = widgets.fields, widgets.stage, upload_route()
     here = {"fn": None, "api_visibility": "private"}
 
     async def paint(values: dict, request: gr.Request) -> dict:
         try:
             raw = {name: values[widget] for name, widget in fields.items()}
+            with in_words():
+                raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
             async with aclosing(studio.generate(raw, request.session_hash)) as updates:
                 async for update in updates:
                     files = await picture_files(update.images, update.details.get("seeds", []))

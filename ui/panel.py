@@ -28,7 +28,8 @@ def add_panel(studio: Studio) -> Panel:
         with gr.Accordion("Fine tuning", open=False):
             fine = _fine(studio)
         with gr.Row(elem_id="seed-row"):
-            seed = gr.Number(-1, label="Seed (−1 draws one)", precision=0, minimum=-1, maximum=SEEDS - 1, elem_id="seed")
+            bounds = {"minimum": -1, "maximum": SEEDS - 1, "precision": 0}
+            seed = gr.Number(-1, label="Seed (−1 draws one)", **bounds, elem_id="seed")
             draw_seed = gr.Button("New seed each time", size="sm", elem_id="draw-seed")
     return Panel({**sampling, **start, **hires, **fine, "seed": seed}, draw_seed)
 

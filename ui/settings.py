@@ -17,8 +17,10 @@ class Settings(BaseSettings):
     """What an operator can choose; every field is the environment variable of that name in capitals.
 
     `profile` "" takes a GPU's profile where there is one. `host` "" listens to this machine only, on a Space to all.
-    `queue_size` and `session_queue_size` bound the waiting jobs in all and of one session. `threads` 0 leaves the
-    number of CPU threads to torch.
+    `queue_size` and `session_queue_size` bound the waiting jobs in all and of one session. `upload_mb`
+    bounds a file that a visitor uploads or fetches from the Hub, `uploads_per_session` their number, and
+    `uploads_total_mb` all visitors' together. The Hub is given up after `hub_timeout` seconds without an answer, and
+    `hub_seconds` for a whole file. `threads` 0 leaves the number of CPU threads to torch.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
@@ -30,6 +32,11 @@ class Settings(BaseSettings):
     port: int = Field(7860, ge=1, le=65535)
     queue_size: int = Field(64, ge=1, le=1000)
     session_queue_size: int = Field(8, ge=1, le=1000)
+    upload_mb: int = Field(512, ge=1, le=2048)
+    uploads_per_session: int = Field(16, ge=1, le=1000)
+    uploads_total_mb: int = Field(4096, ge=1, le=2**20)
+    hub_timeout: float = Field(10, gt=0, le=600)
+    hub_seconds: float = Field(300, gt=0, le=3600)
     threads: int = Field(0, ge=0, le=1024)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     space_id: str = ""

@@ -1,24 +1,35 @@
 """The one way through: raw values -> GenerationRequest -> turnstile -> GPU generator -> progress and pictures."""
 
+import asyncio
 import base64
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
+from functools import partial
 
+from lora.adapter import warnings
+from lora.errors import InvalidRequest
+from lora.formats import MAX_RANK
 from lora.library import Library
-from pipeline.checks import text
+from pipeline import request as requests
+from pipeline.checks import text, whole
 from pipeline.engine import DenoiseStep, Engine, Generation
+from pipeline.mix import adapter_mix
 from pipeline.request import GenerationRequest
+from ui.errands import Errands
 from ui.errors import in_words
+from ui.files import served, uploaded
 from ui.gpu import Paint
 from ui.stream import newest
 from ui.turnstile import Turnstile
 
 FIELDS = (
     "prompt", "negative_prompt", "adapters", "width", "height", "steps", "guidance_scale", "scheduler", "seed",
-    "num_images",
+    "num_images", "normalize_adapters",
 )  # fmt: skip
+# What an export is taken to last, for those who wait behind it.
+EXPORT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,8 @@ class Studio:
         self._paint = paint
         # As many threads as may paint at once: a job that was cancelled ends its step before the next one starts.
         self._painters = ThreadPoolExecutor(turnstile.at_once, thread_name_prefix="painter")
+        # Apart, so that a Hub that hangs keeps nobody from uploading. A file is in memory while it is read.
+        self._readers, self._fetchers = Errands("reader", 2, 16), Errands("fetcher", 4, 16)
 
     @property
     def profile(self):
@@ -54,7 +67,7 @@ class Studio:
     async def generate(self, values: Mapping[str, object], session: str) -> AsyncIterator[Update]:
         """Check the values, wait for a turn, paint. Raises gradio errors only; closing it stops the painting."""
         with in_words():
-            request = GenerationRequest.create(values, self.engine.limits, self.library.find)
+            request = GenerationRequest.create(values, self.engine.limits, self._finder(session))
             seconds = self.engine.expected_seconds(request)
             ticket = self.turnstile.enter(session, seconds)
             try:
@@ -69,6 +82,7 @@ class Studio:
                         update = told(item) if item else update
                         if isinstance(item, Generation):
                             self.engine.observe(request, item)
+                            update.details["warnings"] = warnings(request.mix[0])
                         yield update
             finally:
                 self.turnstile.leave(ticket)
@@ -77,6 +91,58 @@ class Studio:
         """How a prompt is read. Raises gradio errors only."""
         with in_words():
             return self.engine.tokenize(text("prompt", prompt))
+
+    def schedule(self, scheduler: object, steps: object) -> dict:
+        """The noise levels of a preset, for drawing. Raises gradio errors only."""
+        with in_words():
+            preset = requests.scheduler(scheduler, self.engine.limits)
+            return {"sigmas": self.engine.sigmas(preset, requests.step_count(steps, preset, self.engine.limits))}
+
+    async def inspect(self, file: object, repo_id: object, session: str, uploads: Collection[str]) -> dict:
+        """Judge an uploaded file or one of the Hub; one that fits gets an id for that session. Raises gradio errors."""
+        with in_words():
+            if file is not None and repo_id not in ("", None):
+                raise InvalidRequest("repo_id", repo_id, "empty where a file is given")
+            if file is None and repo_id in ("", None):
+                raise InvalidRequest("file", None, "an uploaded file where repo_id is empty")
+            if file is None:
+                received = await self._fetchers.run(self.library.fetch, repo_id, session)
+            else:
+                path, name = uploaded("file", file, uploads)
+                try:
+                    received = await self._readers.run(self.library.receive, path, name, session)
+                finally:
+                    # The library has its own copy; this one would lie there for a day.
+                    path.unlink(missing_ok=True)
+            return received.public()
+
+    async def search(self, words: object) -> list[dict]:
+        """Adapters on the Hub for this model's family. Raises gradio errors only."""
+        with in_words():
+            found = self._fetchers.run(self.library.search, text("words", words), self.profile.family)
+            return await found
+
+    async def export(self, adapters: object, rank: object, session: str) -> AsyncIterator[tuple[dict | None, dict]]:
+        """Wait for a turn and write a mix as one file: (None, place) while waiting, then (file, details)."""
+        with in_words():
+            mix = adapter_mix(adapters, self._finder(session))
+            cut = whole("rank", rank, 0, MAX_RANK, note=" (0: exact)") or None
+            ticket = self.turnstile.enter(session, EXPORT_SECONDS)
+            try:
+                async for place in self.turnstile.wait(ticket):
+                    yield None, {"status": "waiting", **asdict(place)}
+                write = partial(served, "atelier-mix.safetensors", lambda path: self.engine.export(mix, path, cut))
+                file, exported = await asyncio.get_running_loop().run_in_executor(self._painters, write)
+                yield file, {"status": "done", **exported.public(), "warnings": warnings(mix)}
+            finally:
+                self.turnstile.leave(ticket)
+
+    def forget(self, session: str) -> None:
+        """The session has ended: delete what it brought."""
+        self.library.forget(session)
+
+    def _finder(self, session: str):
+        return partial(self.library.find, session=session)
 
 
 def told(item: DenoiseStep | Generation) -> Update:

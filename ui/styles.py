@@ -1,10 +1,12 @@
 """The panel of styles: what is on, and how a visitor's own come to it."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 
 import gradio as gr
 
-from lora.adapter import BURNS_ABOVE
+from lora.adapter import BURNS
+from ui.files import upload_route
 from ui.studio import Studio
 from ui.web import preview_url
 from ui.widgets import style_cards
@@ -15,17 +17,20 @@ Ask = Callable[[dict, str], Awaitable[dict]]
 def add_styles(studio: Studio) -> gr.HTML:
     """Place the panel and wire the questions that it asks the server."""
     cards = [adapter.public() | {"preview": preview_url(adapter)} for adapter in studio.library.all()]
-    styles = style_cards(studio.default_adapters, cards, studio.upload_bytes, BURNS_ABOVE)
+    styles = style_cards(studio.default_adapters, cards, studio.library.file_bytes, BURNS)
+    uploads = upload_route()
 
     async def inspect(data: dict, session: str) -> dict:
-        return {"style": await studio.inspect(data.get("file"), data.get("repo_id", ""), session)}
+        return {"style": await studio.inspect(data.get("file"), data.get("repo_id", ""), session, uploads)}
 
     async def search(data: dict, session: str) -> dict:
         return {"found": await studio.search(data.get("words"))}
 
     async def export(data: dict, session: str) -> dict:
-        file, details = await studio.export(data.get("adapters"), data.get("rank", 0), session)
-        return {"file": file, "details": details}
+        async with aclosing(studio.export(data.get("adapters"), 0, session)) as updates:
+            async for file, details in updates:
+                if file:
+                    return {"file": file | {"url": f"gradio_api/file={file['path']}"}, "details": details}
 
     for name, ask in {"inspect": inspect, "search": search, "export": export}.items():
         getattr(styles, name)(

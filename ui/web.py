@@ -1,10 +1,15 @@
-"""What the web server adds to gradio: security headers on every answer, a plain 404, and the pictures of the styles."""
+"""What the web server adds to gradio: security headers, a bound on uploads, a plain 404, the pictures of the styles."""
+
+import asyncio
+import os
+from pathlib import Path
 
 from gradio.route_utils import FnIndexInferError
-from starlette.datastructures import MutableHeaders
+from gradio.utils import get_upload_folder
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,13 +47,51 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
+class BoundedUploads:
+    """ASGI middleware on gradio's upload route, which bounds each file, but not their number nor what they add up to.
+
+    `request_bytes` of one request; none while gradio's cache, which loses what is a day old, holds `total_bytes`.
+    """
+
+    def __init__(self, app: ASGIApp, request_bytes: int, total_bytes: int):
+        self._app = app
+        self._request_bytes = request_bytes
+        self._total_bytes = total_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload"):
+            length = Headers(scope=scope).get("content-length", "")
+            if not length.isdecimal():
+                return await PlainTextResponse("An upload has to say its length.", 411)(scope, receive, send)
+            if int(length) > self._request_bytes:
+                words = f"The upload exceeds the maximum allowed size of {self._request_bytes >> 20} MB."
+                return await PlainTextResponse(words, 413)(scope, receive, send)
+            if await asyncio.to_thread(bytes_in, get_upload_folder()) + int(length) > self._total_bytes:
+                words = "There is no room for uploads left; try again later."
+                return await PlainTextResponse(words, 507)(scope, receive, send)
+        await self._app(scope, receive, send)
+
+
+def bytes_in(folder: str | Path) -> int:
+    """What the files in a folder come to, while others come and go."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(root) / name).lstat().st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
 def preview_url(adapter: Adapter) -> str | None:
     """Where the picture of a style is served, if it has one."""
     return f"/style/{adapter.id}" if adapter.preview else None
 
 
-def app_arguments(library: Library) -> dict:
-    """The arguments of the FastAPI application under gradio's."""
+def app_arguments(library: Library, upload_bytes: int, total_bytes: int) -> dict:
+    """The arguments of the FastAPI application under gradio's; uploads are bounded one by one and all together."""
 
     def preview(request: Request) -> Response:
         try:
@@ -61,7 +104,11 @@ def app_arguments(library: Library) -> dict:
         return JSONResponse({"error": "There is no such endpoint."}, status_code=404)
 
     return {
-        "middleware": [Middleware(SecurityHeaders)],
+        # A megabyte more than the file for what is around it.
+        "middleware": [
+            Middleware(SecurityHeaders),
+            Middleware(BoundedUploads, request_bytes=upload_bytes + 2**20, total_bytes=total_bytes),
+        ],
         "routes": [Route("/style/{id}", preview)],
         # What gradio lets through when a name or a function number is not one of its own.
         "exception_handlers": {FnIndexInferError: no_endpoint, KeyError: no_endpoint},

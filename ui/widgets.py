@@ -21,17 +21,17 @@ def style_cards(value: list[dict], styles: list[dict], most_bytes: int, burns_ab
     return _widget("styles", value, styles=styles, answer=None, most_bytes=most_bytes, burns_above=burns_above)
 
 
-def picture_stage(names: dict[str, str]) -> gr.HTML:
+def picture_stage() -> gr.HTML:
     """The picture, from the empty frame over its previews to the result, and the label under it.
 
-    Value: the details of an Update, with the picture files as `images` when it is done. `names` are those of the styles
-    by id. Has an event `reuse`: the visitor wants the seed once more.
+    Value: the details of an Update, with the picture files as `images` when it is done. Has an event
+    `reuse`: the visitor wants the seed once more.
     """
-    return _widget("stage", {"status": "empty"}, names=names)
+    return _widget("stage", {"status": "empty"})
 
 
 def noise_levels(value: dict) -> gr.HTML:
-    """A drawing of a noise schedule. Value: `{"sigmas": [...]}` from the first step to the clean picture, as /schedule."""
+    """A drawing of a noise schedule. Value: `{"sigmas": [...]}`, from the first step to the clean picture."""
     return _widget("levels", value)
 
 

@@ -11,7 +11,10 @@ from PIL import Image
 
 from tests.serving import LONG, STYLES
 
-PARAMETERS = "prompt negative_prompt adapters width height steps guidance_scale scheduler seed num_images".split()
+PARAMETERS = (
+    "prompt negative_prompt adapters width height steps guidance_scale scheduler seed num_images normalize_adapters"
+).split()
+ENDPOINTS = "generate adapters inspect_adapter search_adapters export_adapters tokenize queue".split()
 QUICK = {"steps": 4, "seed": 11, "api_name": "/generate"}
 
 
@@ -25,7 +28,7 @@ def pixels(data: bytes) -> bytes:
 
 def test_the_names_and_defaults_are_as_promised(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(endpoints) == ["/generate", "/adapters", "/tokenize", "/queue"]
+    assert list(endpoints) == [f"/{name}" for name in ENDPOINTS]
     parameters = endpoints["/generate"]["parameters"]
     assert [p["parameter_name"] for p in parameters] == PARAMETERS
     assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["prompt"]
@@ -105,7 +108,7 @@ def test_a_plain_call_may_leave_out_what_has_a_default(server):
     assert httpx.get(gallery[0]["image"]["url"]).content.startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("endpoint", ["generate", "adapters", "tokenize", "queue"])
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_l4_there_is_no_way_around_the_queue(server, endpoint):
     for prefix in ("/gradio_api/run/", "/gradio_api/api/", "/run/", "/api/"):
         answer = httpx.post(f"{server.url}{prefix}{endpoint}", json={"data": ["x"]})

@@ -101,7 +101,7 @@ def test_a_hub_adapter_names_its_commit(model, tmp_path, monkeypatch):
     _, components, _ = model
     snapshot_folder = tmp_path / "snapshots" / "0123456789abcdef"
     path = save_adapter(components, snapshot_folder / "x.safetensors", 3)
-    monkeypatch.setattr("lora.library.hf_hub_download", lambda repo, file, revision: str(path))
+    monkeypatch.setattr("lora.hub.hf_hub_download", lambda repo, file, revision: str(path))
     library = Library([])
     library.add_from_hub("dalle", "someone/something", "x.safetensors")
     assert library.find("dalle").source == "someone/something@0123456789ab"

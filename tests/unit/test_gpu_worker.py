@@ -121,6 +121,16 @@ def test_i4_an_adapter_that_came_after_the_fork_is_found(setting, tmp_path):
     assert generation.details["adapters"][0]["matched"] > 10
 
 
+def test_i4_an_upload_is_found_by_its_path(setting, tmp_path):
+    engine, _, worker = setting
+    components, composer, _ = engine.load()
+    library = Library([], composer.shapes, "sdxl")
+    mine = library.upload(save_adapter(components, tmp_path / "x", 98), "x.safetensors", "me")
+    values = {"adapters": [{"id": mine.id}]}
+    generation = worker.call(request(engine, lambda name: library.find(name, "me"), **values))[-1]
+    assert generation.details["adapters"][0]["sha256"] == mine.sha256
+
+
 def test_exactly_one_generator_asks_for_a_gpu():
     sources = [ROOT / "app.py", *(p for room in ("lora", "pipeline", "ui") for p in (ROOT / room).rglob("*.py"))]
     found = [p.name for p in sources for _ in re.findall(r"^\s*@spaces\.GPU", p.read_text(), re.M)]

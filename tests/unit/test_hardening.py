@@ -112,6 +112,14 @@ def test_a6_an_alpha_that_is_no_sensible_number_is_refused(tmp_path, alpha):
     refused(tmp_path / "x.safetensors")
 
 
+def test_a7_a_core_that_would_fill_the_memory_is_refused(tmp_path):
+    """Two small tensors whose product has 10^11 values."""
+    tensors = {"lora_down.weight": torch.zeros(8, 10**6, 1, 1), "lora_up.weight": torch.zeros(4, 8, 1, 1)}
+    tensors["lora_mid.weight"] = torch.zeros(8, 8, 120, 120)
+    save_file({f"lora_unet_a.{key}": tensor for key, tensor in tensors.items()}, tmp_path / "x.safetensors")
+    assert "a core too large" in refused(tmp_path / "x.safetensors")
+
+
 class Canary:
     """A pickle of this makes the file `canary` when it is loaded."""
 

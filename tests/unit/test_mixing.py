@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lora.adapter import AdapterUse, combined, normalized
+from lora.adapter import AdapterUse, combined, normalized, warnings
 from lora.composition import Composer
 from lora.deltas import LoraDelta, merge_into, merged
 from lora.errors import InvalidRequest, UnfitAdapter, UnreadableAdapter
@@ -80,6 +80,20 @@ def test_equal_mixes_have_one_form_and_normalising_ends_at_one(model):
     mix, factor = normalized((AdapterUse(ink, -1.5), AdapterUse(gloss, 0.5, 2.5)))
     assert factor == 0.25 and [use.weights for use in mix] == [(-0.375, -0.375), (0.125, 0.625)]
     assert normalized(mix) == (mix, 1.0)
+
+
+def test_a_mix_that_tends_to_burn_is_said(model):
+    ink, gloss = (model[2].find(name) for name in ("ink", "gloss"))
+    for fine in ((), (AdapterUse(ink, 1.5),), (AdapterUse(ink, 1.0), AdapterUse(gloss, -0.5))):
+        assert warnings(fine) == []
+    heavy = AdapterUse(ink, 1.0), AdapterUse(gloss, -0.2, 0.9)
+    assert "add up to 1.9; above 1.5" in warnings(heavy)[0] and warnings(normalized(heavy)[0]) == []
+    assert warnings((AdapterUse(ink, 1.0), AdapterUse(ink, 1.0))) and not warnings(
+        (AdapterUse(ink), AdapterUse(ink, -1.0))
+    )
+    # One after the other they are never on together.
+    assert not warnings((AdapterUse(ink, 1.0, end=0.5), AdapterUse(gloss, 1.0, start=0.5)))
+    assert warnings((AdapterUse(ink, 1.0, end=0.6), AdapterUse(gloss, 1.0, start=0.5)))
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,19 @@ def test_an_unknown_adapter_is_named():
         create(adapters=[{"id": "ink"}])
 
 
+def test_adapters_in_the_prompt_have_a_weight_and_one_for_the_text():
+    def use(tag):
+        values = {"prompt": f"a cat <lora:{tag}>"}
+        (use,) = GenerationRequest.create(values, LIMITS, lambda name: name).adapters
+        return use.adapter, use.weight, use.text_weight
+
+    assert use("ink") == ("ink", 1.0, None) and use("ink:0.8") == ("ink", 0.8, None)
+    assert use("ink:0.8:-0.5") == ("ink", 0.8, -0.5) and use("ink:0:2") == ("ink", 0.0, 2.0)
+    for tag, field in (("ink:3", "weight"), ("ink:1:-2.5", "text_weight")):
+        with pytest.raises(InvalidRequest, match=f"{field} is .* -2 to 2"):
+            use(tag)
+
+
 def test_p1_a_megabyte_is_refused_with_a_short_message():
     with pytest.raises(InvalidRequest) as caught:
         create(prompt="(" * 2**20)

@@ -63,7 +63,9 @@ def test_the_whole_way():
 
     updates = run(studio(paint), GOOD | {"seed": 7})
     assert updates[0].details["status"] == "painting" and updates[0].details["step"] == 0
-    assert updates[-1].details == {"status": "done", "seed": 7, "seeds": [7]} and updates[-1].images == (b"png",)
+    assert updates[-1].details == {"status": "done", "seed": 7, "seeds": [7], "warnings": []} and updates[
+        -1
+    ].images == (b"png",)
 
 
 def is_a_value_of(field, value) -> bool:

@@ -51,7 +51,7 @@ function facts(value) {
     fact("Size", `${value.width} × ${value.height}`),
   ];
   for (const adapter of value.adapters) {
-    list.push(fact(props.names[adapter.id] || adapter.id, signed(adapter.weight)));
+    list.push(fact(adapter.name, signed(adapter.weight)));
   }
   const images = value.images.map((file, i) => ({ url: file.url, name: `atelier-${value.seeds[i]}.png` }));
   const label = images.length === 1 ? "Download" : `Download ${images.length}`;

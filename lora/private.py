@@ -1,0 +1,147 @@
+"""What visitors bring: adapters that only their session sees, in bounded space, gone when the session is."""
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lora.adapter import Adapter
+from lora.errors import NoRoom
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Bytes of one file, adapters of one session, bytes of all sessions.
+
+    A session's adapters go when it has not used them for `idle_seconds`, and when room is needed for `spare_seconds`.
+    """
+
+    file_bytes: int = 512 * 2**20
+    per_session: int = 16
+    total_bytes: int = 4 * 2**30
+    idle_seconds: float = 7200.0
+    spare_seconds: float = 600.0
+
+
+@dataclass
+class Shelf:
+    """One session's adapters by id, and the bytes in each of its folders, those still being filled among them."""
+
+    used: float
+    adapters: dict[str, Adapter] = field(default_factory=dict)
+    folders: dict[Path, int] = field(default_factory=dict)
+
+    @property
+    def filling(self) -> bool:
+        """Whether a file is on its way."""
+        return len(self.folders) > len(self.adapters)
+
+
+class PrivateAdapters:
+    """The shelves of all sessions. Thread-safe. Old ones are looked for at each use: nothing runs in between."""
+
+    def __init__(
+        self, bounds: Bounds | None = None, folder: Path | None = None, clock: Callable[[], float] = time.monotonic
+    ):
+        """Files go into `folder`, or else into a temporary one that only this user can read (mode 0700)."""
+        self.bounds = bounds or Bounds()
+        self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="atelier-adapters-")
+        self._root = folder or Path(self._temporary.name)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._shelves: dict[str, Shelf] = {}
+
+    def all(self, session: str) -> tuple[Adapter, ...]:
+        """The session's adapters, the oldest first."""
+        with self._lock:
+            shelf = self._used(session)
+            return tuple(shelf.adapters.values()) if shelf else ()
+
+    @contextmanager
+    def place(self, session: str, size: int) -> Iterator[Path]:
+        """A new folder for `size` bytes; deleted at the end unless an adapter in it was kept. Raises NoRoom."""
+        folder = self._reserve(session, size)
+        try:
+            yield folder
+        finally:
+            with self._lock:
+                shelf = self._shelves.get(session)
+                if not (shelf and any(adapter.path.parent == folder for adapter in shelf.adapters.values())):
+                    self._delete(folder)
+                    if shelf:
+                        shelf.folders.pop(folder, None)
+
+    def keep(self, adapter: Adapter, session: str) -> Adapter:
+        """Put an adapter on the shelf whose file is in a place of that session; of equal files the first is kept."""
+        with self._lock:
+            shelf = self._used(session)
+            if shelf is None or adapter.path.parent not in shelf.folders:
+                raise NoRoom("The session has ended; load the page again.")
+            same = next((known for known in shelf.adapters.values() if known.sha256 == adapter.sha256), None)
+            if same is None:
+                shelf.adapters[adapter.id] = adapter
+            return same or adapter
+
+    def forget(self, session: str) -> None:
+        """Delete all that a session brought."""
+        with self._lock:
+            self._forget(session)
+
+    def _reserve(self, session: str, size: int) -> Path:
+        bounds = self.bounds
+        if size > bounds.file_bytes:
+            raise NoRoom(f"The file has {megabytes(size)}; up to {megabytes(bounds.file_bytes)} are taken.")
+        with self._lock:
+            shelf = self._used(session)
+            if shelf and len(shelf.folders) >= bounds.per_session:
+                raise NoRoom(
+                    f"You have brought {bounds.per_session} adapters, as many as are taken; load the page again to "
+                    f"begin anew."
+                )
+            self._make_room(session, size)
+            folder = Path(tempfile.mkdtemp(dir=self._root))
+            self._shelves.setdefault(session, Shelf(self._clock())).folders[folder] = size
+            return folder
+
+    def _make_room(self, session: str, size: int) -> None:
+        spare = sorted(
+            (shelf.used, name)
+            for name, shelf in self._shelves.items()
+            if name != session and not shelf.filling and self._clock() - shelf.used > self.bounds.spare_seconds
+        )
+        while sum(sum(shelf.folders.values()) for shelf in self._shelves.values()) + size > self.bounds.total_bytes:
+            if not spare:
+                raise NoRoom(
+                    f"The {megabytes(self.bounds.total_bytes)} for visitors' adapters are taken; try again later."
+                )
+            self._forget(spare.pop(0)[1])
+
+    def _used(self, session: str) -> Shelf | None:
+        """The session's shelf, used now; those that nobody has used for long are cleared."""
+        now = self._clock()
+        if session in self._shelves:
+            self._shelves[session].used = now
+        for name, shelf in list(self._shelves.items()):
+            if now - shelf.used > self.bounds.idle_seconds and not shelf.filling:
+                self._forget(name)
+        return self._shelves.get(session)
+
+    def _forget(self, session: str) -> None:
+        shelf = self._shelves.pop(session, Shelf(0))
+        # What is still being filled is deleted by whoever fills it.
+        for adapter in shelf.adapters.values():
+            self._delete(adapter.path.parent)
+
+    @staticmethod
+    def _delete(folder: Path) -> None:
+        # Errors are no news here: the system's own cleaner may have been there first.
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def megabytes(size: int) -> str:
+    """A size in words."""
+    return f"{size / 2**20:.0f} MB" if size >= 2**20 else f"{size / 2**10:.1f} KB"
