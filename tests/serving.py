@@ -84,11 +84,13 @@ def shared() -> Server:
     save_adapter(components, styles / "nasty.safetensors", 9, metadata={"modelspec.title": NASTY})
     for name, colour in zip(STYLES, ("#222222", "#f43fbf")):
         Image.new("RGB", (64, 64), colour).save(styles / f"{name}.webp")
-    (folder / "tmp").mkdir()
+    for name in ("tmp", "lists"):
+        (folder / name).mkdir()
+    (folder / "lists" / "colour.txt").write_text("red\ngreen\n")
     hub = FakeHub()
     server = start(
         folder / "log", BASE_MODEL=model, ADAPTERS_DIR=styles, TMPDIR=folder / "tmp", UPLOAD_MB=1, HUB_TIMEOUT=1,
-        HF_ENDPOINT=hub.url, HF_HUB_OFFLINE=0, GRADIO_HEARTBEAT_INTERVAL=1,
+        HF_ENDPOINT=hub.url, HF_HUB_OFFLINE=0, GRADIO_HEARTBEAT_INTERVAL=1, WILDCARDS_DIR=folder / "lists",
     )  # fmt: skip
     return replace(server, scratch=folder / "tmp", hub=hub)
 

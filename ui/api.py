@@ -1,11 +1,16 @@
 """The named endpoints. Their names, parameters and defaults are a contract."""
 
 from contextlib import aclosing
+from dataclasses import asdict
 
 import gradio as gr
 from gradio import FileData
 
-from ui.files import picture_files, upload_route
+from pipeline.picture import MAX_BYTES
+from pipeline.prompt_styles import PROMPT_STYLES
+from pipeline.request import UPSCALERS
+from ui.errors import in_words
+from ui.files import picture_files, upload_route, uploaded_bytes
 from ui.studio import FIELDS, Studio
 from ui.web import preview_url
 
@@ -25,9 +30,24 @@ def add_endpoints(studio: Studio) -> None:
         """List the styles that can be put on: id, name, source, triggers, rank, parameters, size, licence, preview."""
         return [adapter.public() | {"preview": preview_url(adapter)} for adapter in studio.library.all()]
 
-    def tokenize(prompt: str) -> dict:
-        """Show how a prompt is read: tokens, weights, chunks of 75 and what would be dropped."""
-        return studio.tokenize(prompt)
+    def tokenize(request: gr.Request, prompt: str, adapters: list[str] = []) -> dict:  # noqa: B006
+        """Show how a prompt is read: tokens, weights, chunks of 75, what would be dropped or is clamped.
+
+        adapters: ids; `triggers` then tells which of their trigger words the prompt has, and which are missing.
+        """
+        return studio.tokenize(prompt, adapters, request.session_hash)
+
+    def schedule(scheduler: str = studio.engine.limits.scheduler, steps: int = studio.engine.limits.steps) -> dict:
+        """Tell the noise levels that a scheduler goes through, from the first step down to the picture."""
+        return studio.schedule(scheduler, steps)
+
+    def tiers(request: gr.Request) -> list[dict]:
+        """List the speed tiers: name, about, the values of a request that they set, and the adapter that they need."""
+        return studio.tiers(request.session_hash)
+
+    def prompt_styles() -> list[dict]:
+        """List the prompt styles: name, prompt with {prompt} where yours goes, and what is added to negative_prompt."""
+        return [asdict(style) for style in PROMPT_STYLES]
 
     # A coroutine, so that it runs on the event loop, where the turnstile lives.
     async def queue() -> dict:
@@ -44,11 +64,14 @@ def add_endpoints(studio: Studio) -> None:
     gr.api(_export(studio), api_name="export_adapters", **UNLIMITED)
     gr.api(tokenize, api_name="tokenize", **UNLIMITED)
     gr.api(queue, api_name="queue", **UNLIMITED)
+    gr.api(schedule, api_name="schedule", **UNLIMITED)
+    gr.api(tiers, api_name="tiers", **UNLIMITED)
+    gr.api(prompt_styles, api_name="prompt_styles", **UNLIMITED)
 
 
 def _generate(studio: Studio):
     limits, default_adapters = studio.engine.limits, studio.default_adapters
-    default_negative = studio.profile.negative_prompt
+    default_negative, uploads = studio.profile.negative_prompt, upload_route()
 
     async def generate(
         request: gr.Request,
@@ -63,17 +86,33 @@ def _generate(studio: Studio):
         seed: int = -1,
         num_images: int = 1,
         normalize_adapters: bool = False,
+        image: FileData | None = None,
+        strength: float = 0.6,
+        hires_scale: float = 1.0,
+        hires_steps: int = 0,
+        hires_strength: float = 0.5,
+        hires_upscaler: str = UPSCALERS[0],
+        clip_skip: int = 0,
+        guidance_rescale: float = limits.guidance_rescale,
+        guidance_start: float = 0.0,
+        guidance_end: float = 1.0,
+        eta: float = 0.0,
+        metadata: bool = True,
     ) -> tuple[list[dict], dict]:
         """Paint a prompt. Streams {"status": "waiting" | "painting", ...}; at last the pictures and their details.
 
         adapters: [{"id": "ink", "weight": 0.8}, ...], weights -2 to 2. seed: -1 draws one; image i has seed + i.
-        normalize_adapters: scale the weights down so that their sizes add up to at most 1.
+        normalize_adapters: scale the weights down so that their sizes add up to at most 1. image: a PNG, JPEG or WebP
+        file to begin with; strength 0 to 1 of the steps paint over it. hires_scale: up to 4 enlarges in a second pass,
+        by "pixels" or "latent", of which hires_strength of hires_steps (0: as many as steps) run. clip_skip: 0 is the
+        model's usual text layer (A1111's "Clip skip" less one). guidance_start and guidance_end: the share of the
+        steps that guidance acts in. metadata: write into the PNG how it was made.
         """
-        values = (
-            prompt, negative_prompt, adapters, width, height, steps, guidance_scale, scheduler, seed, num_images,
-            normalize_adapters,
-        )  # fmt: skip
-        async with aclosing(studio.generate(dict(zip(FIELDS, values)), request.session_hash)) as updates:
+        given = locals()
+        values = {name: given[name] for name in FIELDS}
+        with in_words():
+            values["image"] = await uploaded_bytes("image", image, uploads, MAX_BYTES)
+        async with aclosing(studio.generate(values, request.session_hash)) as updates:
             async for update in updates:
                 files = await picture_files(update.images, update.details.get("seeds", []))
                 yield [{"image": file, "caption": None} for file in files], update.details

@@ -5,6 +5,7 @@ import gradio as gr
 from lora.library import Library
 from pipeline.engine import Engine
 from pipeline.models import ModelProfile
+from pipeline.variants import read_wildcards
 from ui.api import add_endpoints
 from ui.files import check_files
 from ui.generate import add_generate_page
@@ -43,7 +44,8 @@ class Atelier(gr.Blocks):
 def build(engine: Engine, library: Library, settings: Settings) -> gr.Blocks:
     """The Blocks, with its queue. Pictures are deleted from the server a day after they were made."""
     turnstile = Turnstile(settings.queue_size, settings.session_queue_size)
-    studio = Studio(engine, library, turnstile, gpu_generator(engine))
+    wildcards = read_wildcards(settings.wildcards_dir) if settings.wildcards_dir else {}
+    studio = Studio(engine, library, turnstile, gpu_generator(engine), wildcards)
     with Atelier(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True) as blocks:
         gr.HTML(HEADER.format(motto=motto(engine.profile)), apply_default_css=False, elem_id="masthead")
         add_generate_page(studio)

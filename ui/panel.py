@@ -50,7 +50,8 @@ def _sampling(studio: Studio) -> dict[str, gr.components.Component]:
     levels = noise_levels(studio.schedule(limits.scheduler, limits.steps))
     gr.on(
         [scheduler.change, steps.release], studio.schedule, [scheduler, steps], levels, preprocess=False,
-        show_progress="hidden", trigger_mode="always_last", api_visibility="private", concurrency_limit=None,
+        show_progress="hidden", trigger_mode="always_last", api_visibility="private", api_name="levels",
+        concurrency_limit=None,
     )  # fmt: skip
     return {"negative_prompt": negative, "width": width, "height": height, "steps": steps,
             "guidance_scale": guidance, "scheduler": scheduler, "num_images": images}  # fmt: skip

@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     bounds a file that a visitor uploads or fetches from the Hub, `uploads_per_session` their number, and
     `uploads_total_mb` all visitors' together. The Hub is given up after `hub_timeout` seconds without an answer, and
     `hub_seconds` for a whole file. `threads` 0 leaves the number of CPU threads to torch.
+    `wildcards_dir` has the lists that __name__ in a prompt draws from: name.txt, a choice a line, read at the start.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
@@ -28,6 +29,7 @@ class Settings(BaseSettings):
     profile: Literal["", "embedded", "sdxl", "custom"] = ""
     base_model: str = ""
     adapters_dir: Path | None = None
+    wildcards_dir: Path | None = None
     host: str = ""
     port: int = Field(7860, ge=1, le=65535)
     queue_size: int = Field(64, ge=1, le=1000)
@@ -52,7 +54,7 @@ class Settings(BaseSettings):
     def _upper(cls, value: str) -> str:
         return value.upper()
 
-    @field_validator("adapters_dir")
+    @field_validator("adapters_dir", "wildcards_dir")
     @classmethod
     def _folder(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_dir():

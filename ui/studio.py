@@ -15,8 +15,10 @@ from lora.library import Library
 from pipeline import request as requests
 from pipeline.checks import text, whole
 from pipeline.engine import DenoiseStep, Engine, Generation
-from pipeline.mix import adapter_mix
+from pipeline.mix import adapter_ids, adapter_mix, trigger_words
 from pipeline.request import GenerationRequest
+from pipeline.tiers import tiers
+from pipeline.variants import Wildcards
 from ui.errands import Errands
 from ui.errors import in_words
 from ui.files import served, uploaded
@@ -26,7 +28,8 @@ from ui.turnstile import Turnstile
 
 FIELDS = (
     "prompt", "negative_prompt", "adapters", "width", "height", "steps", "guidance_scale", "scheduler", "seed",
-    "num_images", "normalize_adapters",
+    "num_images", "normalize_adapters", "image", "strength", "hires_scale", "hires_steps", "hires_strength",
+    "hires_upscaler", "clip_skip", "guidance_rescale", "guidance_start", "guidance_end", "eta", "metadata",
 )  # fmt: skip
 # What an export is taken to last, for those who wait behind it.
 EXPORT_SECONDS = 5.0
@@ -43,10 +46,13 @@ class Update:
 class Studio:
     """Engine, styles and queue as the page and the endpoints use them."""
 
-    def __init__(self, engine: Engine, library: Library, turnstile: Turnstile, paint: Paint):
+    def __init__(
+        self, engine: Engine, library: Library, turnstile: Turnstile, paint: Paint, wildcards: Wildcards | None = None
+    ):
         self.engine = engine
         self.library = library
         self.turnstile = turnstile
+        self.wildcards = wildcards or {}
         self._paint = paint
         # As many threads as may paint at once: a job that was cancelled ends its step before the next one starts.
         self._painters = ThreadPoolExecutor(turnstile.at_once, thread_name_prefix="painter")
@@ -67,7 +73,7 @@ class Studio:
     async def generate(self, values: Mapping[str, object], session: str) -> AsyncIterator[Update]:
         """Check the values, wait for a turn, paint. Raises gradio errors only; closing it stops the painting."""
         with in_words():
-            request = GenerationRequest.create(values, self.engine.limits, self._finder(session))
+            request = GenerationRequest.create(values, self.engine.limits, self._finder(session), self.wildcards)
             seconds = self.engine.expected_seconds(request)
             ticket = self.turnstile.enter(session, seconds)
             try:
@@ -75,7 +81,7 @@ class Studio:
                     yield Update({"status": "waiting", **asdict(place)})
                 async with aclosing(newest(lambda: self._paint(request), self._painters)) as news:
                     update = Update({"status": "painting", "image": 0, "images": request.num_images, "step": 0,
-                                     "steps": request.steps, "preview": None})  # fmt: skip
+                                     "steps": request.total_steps, "preview": None})  # fmt: skip
                     yield update
                     async for item in news:
                         # Without news the same again: gradio notices at a yield that nobody listens any more.
@@ -87,10 +93,15 @@ class Studio:
             finally:
                 self.turnstile.leave(ticket)
 
-    def tokenize(self, prompt: object) -> dict:
-        """How a prompt is read. Raises gradio errors only."""
+    def tokenize(self, prompt: object, adapters: object = (), session: str = "") -> dict:
+        """How a prompt is read, and which trigger words of the adapters of these ids it has. Raises gradio errors."""
         with in_words():
-            return self.engine.tokenize(text("prompt", prompt))
+            prompt, known = text("prompt", prompt), adapter_ids(adapters, self._finder(session))
+            return self.engine.tokenize(prompt, self.wildcards) | {"triggers": trigger_words(prompt, known)}
+
+    def tiers(self, session: str = "") -> list[dict]:
+        """The speed tiers of this model, few-step ones among them for the adapters that the session can use."""
+        return tiers(self.engine.limits, self.library.all(session))
 
     def schedule(self, scheduler: object, steps: object) -> dict:
         """The noise levels of a preset, for drawing. Raises gradio errors only."""

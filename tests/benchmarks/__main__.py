@@ -69,9 +69,25 @@ def measured(only: set[int], pairs: int) -> list[Ratio]:
         for number in sorted(only & BENCHMARKS.keys()):
             subject = Subject(embedded_pipeline(), Path(folder), rank=16, side=16, tolerance=1e-4)
             ratios += BENCHMARKS[number](subject, pairs)
+    if 9 in only:
+        ratios.append(text_again(engine, pairs))
     if 10 in only:
         ratios.append(startup(max(3, pairs // 5)))
     return ratios
+
+
+def text_again(engine: Engine, pairs: int) -> Ratio:
+    """The text part of a request with a prompt that was painted before, against that of a new one."""
+    components, values = engine.load()[0], []
+    for i in range(pairs + 1):
+        conditioner, times = Conditioner(components), []
+        for _ in range(2):
+            start = time.process_time()
+            conditioner(f"{PROMPT} {i}", "blurry", engine.limits.steps)
+            times.append(time.process_time() - start)
+        values.append((times[1], times[0]))
+    medians = tuple(statistics.median(column) for column in zip(*values[1:]))
+    return Ratio(9, "text of a prompt again / new", 0.01, tuple(a / b for a, b in values[1:]), medians)
 
 
 def plot(ratios: list[Ratio], path: Path) -> None:

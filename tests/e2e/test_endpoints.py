@@ -6,15 +6,20 @@ from pathlib import Path
 
 import httpx
 import pytest
-from gradio_client import Client
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 
 from tests.serving import LONG, STYLES
 
 PARAMETERS = (
-    "prompt negative_prompt adapters width height steps guidance_scale scheduler seed num_images normalize_adapters"
+    "prompt negative_prompt adapters width height steps guidance_scale scheduler seed num_images normalize_adapters "
+    "image strength hires_scale hires_steps hires_strength hires_upscaler clip_skip guidance_rescale guidance_start "
+    "guidance_end eta metadata"
 ).split()
-ENDPOINTS = "generate adapters inspect_adapter search_adapters export_adapters tokenize queue".split()
+ENDPOINTS = (
+    "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers prompt_styles"
+).split()
 QUICK = {"steps": 4, "seed": 11, "api_name": "/generate"}
 
 
@@ -100,6 +105,55 @@ def test_adapters_and_their_pictures(server, client):
 def test_tokenize_and_queue(client):
     assert {"tokens", "chunks", "weights", "dropped"} <= set(client.predict("a red apple", api_name="/tokenize"))
     assert client.predict(api_name="/queue") == {"waiting": 0, "running": 0, "expected_seconds": 0}
+
+
+def test_a_prompt_is_read_with_its_triggers_and_wildcards(client):
+    told = client.predict("__colour__ apple, INK style", ["ink", "neon"], api_name="/tokenize")
+    assert told["triggers"] == {"present": ["ink style"], "missing": ["neon style"]}
+    assert "".join(told["tokens"]).startswith("red</w>") or "red" in "".join(told["tokens"])
+    gallery, details = client.predict(prompt="__colour__ apple", num_images=4, api_name="/generate", steps=1)
+    assert len(gallery) == 4 and set(details["prompts"]) <= {"red apple", "green apple"}
+    with pytest.raises(AppError, match="There is no adapter 'nosuch'"):
+        client.predict("x", ["nosuch"], api_name="/tokenize")
+
+
+def test_a_schedule_can_be_drawn(client):
+    levels = client.predict("DPM++ 2M Karras", 12, api_name="/schedule")["sigmas"]
+    assert len(levels) == 13 and levels == sorted(levels, reverse=True) and levels[-1] == 0
+    with pytest.raises(AppError, match="scheduler is 'Newton', but must be one of"):
+        client.predict("Newton", 12, api_name="/schedule")
+    with pytest.raises(AppError, match="steps is 0, but must be a whole number from 1 to 150"):
+        client.predict("Euler", 0, api_name="/schedule")
+
+
+def test_tiers_are_requests_and_prompt_styles_are_text(client):
+    tiers = client.predict(api_name="/tiers")
+    assert [tier["name"] for tier in tiers] == ["Quality", "Balanced", "Fast"]
+    _, details = client.predict(prompt="a red apple", api_name="/generate", **tiers[2]["values"])
+    assert details["scheduler"] == tiers[2]["values"]["scheduler"] and details["steps"] == 10
+    styles = client.predict(api_name="/prompt_styles")
+    assert len(styles) >= 32 and all("{prompt}" in style["prompt"] for style in styles)
+
+
+def test_painting_over_a_picture_and_enlarging_it(client, tmp_path):
+    Image.radial_gradient("L").save(tmp_path / "start.jpg")
+    given = {"image": handle_file(tmp_path / "start.jpg"), "strength": 0.5, "hires_scale": 1.5}
+    gallery, details = client.predict(prompt="a red apple", **QUICK, **given)
+    picture = Image.open(gallery[0]["image"])
+    assert picture.size == (96, 96) and details["strength"] == 0.5 and details["hires"]["width"] == 96
+    again, _ = client.predict(prompt="a red apple", **QUICK, **given)
+    plain, _ = client.predict(prompt="a red apple", **QUICK, hires_scale=1.5)
+    assert png(again) == png(gallery) and pixels(png(plain)) != pixels(png(gallery))
+    (tmp_path / "start.png").write_bytes(b"GIF89a" * 9)
+    with pytest.raises(AppError, match=r"image is .*, but must be a PNG, JPEG or WebP file"):
+        client.predict(prompt="x", image=handle_file(tmp_path / "start.png"), api_name="/generate")
+
+
+def test_a_picture_says_how_it_was_made(client):
+    with_it, _ = client.predict(prompt="a red apple", **QUICK)
+    without, _ = client.predict(prompt="a red apple", metadata=False, **QUICK)
+    assert "Seed: 11" in Image.open(io.BytesIO(png(with_it))).text["parameters"]
+    assert Image.open(io.BytesIO(png(without))).text == {} and pixels(png(with_it)) == pixels(png(without))
 
 
 def test_a_plain_call_may_leave_out_what_has_a_default(server):

@@ -1,10 +1,14 @@
 """What the text encoders make of weights, chunks, switches and AND; compel as an oracle where it means the same."""
 
+import math
+import time
+
 import pytest
 import torch
 from compel import CompelForSD
 from diffusers import DiffusionPipeline
 
+from lora.errors import TooLong
 from lora.library import Library
 from pipeline.conditioning import Conditioner, encode, encode_pair
 from pipeline.engine import Engine
@@ -126,6 +130,31 @@ def test_and_and_weights_reach_the_picture(tiny_sdxl):
     assert paint(engine, "red apple AND red apple :0") == plain
     others = [paint(engine, text) for text in ("red apple AND cat", "(red:1.5) apple", "[red|cat] apple", "red apple")]
     assert len({*others[:3], plain}) == 4 and others[3] == plain
+
+
+@pytest.mark.parametrize("weight", ["1e9", "nan", "-inf", "1000000000", "-5", "0", "0.0001"])
+def test_p3_no_weight_makes_an_encoding_infinite(components, weight):
+    for text in (f"(red:{weight}) apple", f"(red apple:{weight})", f"red AND cat :{weight}"):
+        for pair in Conditioner(components)(text, text, 1):
+            assert all(torch.isfinite(one.hidden).all() and all(map(math.isfinite, one.strengths)) for one in pair)
+
+
+def test_reading_a_usual_prompt_keeps_up_with_typing(tiny_sdxl):
+    engine = Engine(load_profile(base_model=str(tiny_sdxl)))
+    lists = {"colour": ("red", "green")}
+
+    def seconds() -> float:
+        start = time.process_time()
+        told = engine.tokenize("a (red:1.2) apple on a __colour__ table, [soft:hard:0.5] light, " * 3, lists)
+        assert told["chunks"] == 2 and told["count"] > 75
+        return time.process_time() - start
+
+    assert min(seconds() for _ in range(5)) < 0.02
+
+
+def test_p1_a_prompt_over_the_cap_is_refused_before_it_is_cut_into_tokens(tiny_sdxl, monkeypatch):
+    with pytest.raises(TooLong, match="characters long"):
+        GenerationRequest.create({"prompt": "(" * 2**20}, load_profile(base_model=str(tiny_sdxl)).limits, None)
 
 
 def test_tokenize_tells_how_a_prompt_is_read(tiny_sdxl):

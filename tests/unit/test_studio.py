@@ -14,7 +14,10 @@ from ui.studio import Studio
 from ui.turnstile import Turnstile
 
 GOOD = {"prompt": "a red apple"}
-NUMBERS = ("width", "height", "steps", "guidance_scale", "seed", "num_images")
+NUMBERS = (
+    "width", "height", "steps", "guidance_scale", "seed", "num_images", "strength", "hires_scale", "hires_steps",
+    "hires_strength", "clip_skip", "guidance_rescale", "guidance_start", "guidance_end", "eta",
+)  # fmt: skip
 
 
 class Engine:
@@ -28,7 +31,7 @@ class Engine:
     def observe(self, request, generation):
         pass
 
-    def tokenize(self, prompt):
+    def tokenize(self, prompt, wildcards):
         return {"tokens": prompt.split()}
 
 
@@ -93,6 +96,10 @@ def test_q1_every_field_refuses_what_it_is_not(field, value):
         *(("seed", value, "from -1 to 4294967295") for value in (2**64, 2**32, -2)),
         *(("guidance_scale", value, "from 0 to 30") for value in (math.nan, 1e30, -0.1)),
         *(("num_images", value, "from 1 to 4") for value in (0, 5)),
+        *(("clip_skip", value, "from 0 to 2") for value in (-1, 3, 0.5)),
+        *(("hires_scale", value, "from 1 to 4") for value in (0, 4.1, math.nan)),
+        ("hires_steps", 151, "from 0 to 150"),
+        *((share, value, "from 0 to 1") for share in ("strength", "eta", "guidance_end") for value in (-0.1, 2)),
     ],
 )
 def test_q2_every_range_is_named(field, value, allowed):
@@ -129,6 +136,8 @@ def test_what_was_not_foreseen_is_logged_and_not_told(caplog):
 
 
 def test_tokenize_takes_text_only():
-    assert studio(unreachable).tokenize("a red apple") == {"tokens": ["a", "red", "apple"]}
+    assert studio(unreachable).tokenize("a red apple") == {
+        "tokens": ["a", "red", "apple"], "triggers": {"present": [], "missing": []},
+    }  # fmt: skip
     with sentence("prompt is 3, but must be text"):
         studio(unreachable).tokenize(3)
