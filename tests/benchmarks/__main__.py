@@ -7,7 +7,9 @@ One thread, variants interleaved, medians of pairs, equal output asserted. Nothi
 
 import argparse
 import io
+import statistics
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 
+from pipeline.conditioning import Conditioner
 from pipeline.engine import Engine
 from pipeline.models import EMBEDDED, load_profile
 from pipeline.request import GenerationRequest
