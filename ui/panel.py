@@ -21,8 +21,12 @@ class Panel:
 def add_panel(studio: Studio, styles: gr.HTML) -> Panel:
     """Place the panel and wire what happens within it. A few-step tier puts its adapter on `styles`."""
     with gr.Accordion("Settings", open=False):
+        tiers = {tier["name"]: tier for tier in studio.tiers()}
+        with gr.Row(elem_id="tiers"):
+            buttons = [gr.Button(name, size="sm") for name in tiers]
         sampling = _sampling(studio)
-        _tiers(studio, sampling, styles)
+        for button, tier in zip(buttons, tiers.values()):
+            _choose(button, tier, sampling, styles)
         with gr.Accordion("Start from a picture", open=False):
             start = _start()
         with gr.Accordion("Enlarge in a second pass", open=False):
@@ -59,18 +63,16 @@ def _sampling(studio: Studio) -> dict[str, gr.components.Component]:
             "guidance_scale": guidance, "scheduler": scheduler, "num_images": images}  # fmt: skip
 
 
-def _tiers(studio: Studio, sampling: dict[str, gr.components.Component], styles: gr.HTML) -> None:
-    tiers = {tier["name"]: tier for tier in studio.tiers()}
-    with gr.Row(elem_id="tiers"):
-        for tier in tiers.values():
-            gr.Button(tier["name"], size="sm").click(
-                None, styles, [*(sampling[name] for name in tier["values"]), styles], api_visibility="private",
-                js=f"""(uses) => {{
-                    const {{ values, adapter }} = {json.dumps(tier)};
-                    const others = (uses || []).filter((use) => use.id !== adapter?.id);
-                    return [...Object.values(values), adapter ? [...others, adapter] : uses];
-                }}""",
-            )  # fmt: skip
+def _choose(button: gr.Button, tier: dict, sampling: dict[str, gr.components.Component], styles: gr.HTML) -> None:
+    """Let a button set what a tier sets, and put its adapter on."""
+    button.click(
+        None, styles, [*(sampling[name] for name in tier["values"]), styles], api_visibility="private",
+        js=f"""(uses) => {{
+            const {{ values, adapter }} = {json.dumps(tier)};
+            const others = (uses || []).filter((use) => use.id !== adapter?.id);
+            return [...Object.values(values), adapter ? [...others, adapter] : uses];
+        }}""",
+    )  # fmt: skip
 
 
 def _start() -> dict[str, gr.components.Component]:
