@@ -199,7 +199,7 @@ class Hub:
         for attempt in range(TRIES):
             try:
                 return ask()
-            except (httpx2.HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError, HFValidationError) as error:
+            except (httpx2.HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError, ValueError) as error:
                 wait = pause(error, attempt)
                 if wait is None or attempt + 1 == TRIES or time.monotonic() + wait > end:
                     raise HubError(self._words(error, what)) from error
@@ -226,6 +226,9 @@ class Hub:
             return "The Hugging Face Hub takes no more requests from here for now; try again in a few minutes."
         if status:
             return f"The Hugging Face Hub answered with error {status}; try again later."
+        # No JSON: a proxy's page, perhaps.
+        if isinstance(error, ValueError):
+            return "The Hugging Face Hub's answer could not be read; try again later."
         return "The connection to the Hugging Face Hub broke off; try again."
 
 

@@ -87,7 +87,7 @@ class Library:
         try:
             path, commit = self._hub.cached(repo, file, revision)
             found = describe(path, f"{repo}@{commit[:12]}")
-        except AdapterError as error:
+        except (OSError, AdapterError) as error:
             log.warning("left out the adapter %s of %s: %s", adapter_id, repo, error)
         else:
             self._shared.setdefault(adapter_id, replace(found, id=adapter_id, name=adapter_id))

@@ -24,7 +24,7 @@ class Repo:
 
 class FakeHub:
     """Serves `repos` until `close`. `faults` are tried on one request each, in order: a status, or
-    hang, drip, cut, shorter, longer, other.
+    hang, page, drip, cut, shorter, longer, other.
 
     `requests` are (method, path, authorization) of all that came.
     """
@@ -63,6 +63,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "hang":
             hub.released.wait(30)
             self.close_connection = True
+        elif fault == "page":
+            self.answer(200, b"<html>Please log in</html>")
         elif isinstance(fault, int):
             self.answer(fault, b"{}", {"Retry-After": hub.retry_after} if fault == 429 else {})
         elif path == "/api/models":

@@ -264,6 +264,13 @@ def test_search_asks_for_adapters_of_the_base(hub, library):
         library.search("ink", "sdxl")
 
 
+def test_a12_a_page_of_something_in_between_is_no_answer(hub, library):
+    hub.faults = ["page"] * 2
+    assert "could not be read" in refusal(library, "someone/ink")
+    with pytest.raises(HubError, match="could not be read"):
+        library.search("ink", "sdxl")
+
+
 @pytest.mark.parametrize("reference", ["someone/ink", "someone/ink@nothing", "someone/nothing"])
 def test_every_refusal_is_one_of_ours(hub, library, reference):
     for fault in ("hang", 400, 404, 418, 451):

@@ -120,6 +120,11 @@ def test_errands_are_bounded_and_a_caller_that_leaves_frees_no_thread():
 @pytest.mark.parametrize("path", ["/etc/passwd", "http://127.0.0.1/x", "HTTPS://x", "a\0", "../x", ""])
 def test_w1_files_of_a_call_must_have_been_uploaded(path, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    # An address to gradio, which for the system is a way into its folder.
+    way = f"http://127.0.0.1{'/..' * 40}{tmp_path}/x"
+    assert Path(way).resolve() == tmp_path / "x"
+    with pytest.raises(gr.Error, match="was not uploaded here"):
+        check_files([{"path": way, "meta": {"_type": "gradio.FileData"}}])
     for value in ({"path": path, "meta": {"_type": "gradio.FileData"}}, {"path": path, "meta": None}):
         with pytest.raises(gr.Error, match="was not uploaded here"):
             check_files([1, [{"a": value}]])
