@@ -7,7 +7,9 @@ One thread, variants interleaved, medians of pairs, equal output asserted. Nothi
 
 import argparse
 import io
+import statistics
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 
+from pipeline.conditioning import Conditioner
 from pipeline.engine import Engine
 from pipeline.models import EMBEDDED, load_profile
 from pipeline.request import GenerationRequest
@@ -120,7 +123,7 @@ def plot(ratios: list[Ratio], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--only", type=int, nargs="+", default=[1, 2, 3, 4, 6, 7, 10])
+    parser.add_argument("--only", type=int, nargs="+", default=[1, 2, 3, 4, 6, 7, 9, 10])
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
     ratios = measured(set(args.only), args.pairs)
