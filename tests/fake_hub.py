@@ -23,7 +23,8 @@ class Repo:
 
 
 class FakeHub:
-    """Serves `repos` until `close`. `faults` are tried on one request each, in order: hang, drip, cut, or a status.
+    """Serves `repos` until `close`. `faults` are tried on one request each, in order: a status, or
+    hang, drip, cut, shorter, longer, other.
 
     `requests` are (method, path, authorization) of all that came.
     """
@@ -109,6 +110,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(data[i : i + 1])
                 if self.hub.released.wait(0.05):
                     break
+        elif fault == "shorter":
+            self.answer(200, data[:-1], head)
         elif fault == "longer":
             self.answer(200, data + b"x", head)
         elif fault == "other":

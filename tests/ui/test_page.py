@@ -131,7 +131,7 @@ def test_p5_a_prompt_and_a_name_are_text_and_never_html(visit):
     here.until("done")
     assert page.inner_text(".label-title") == NASTY
     assert NASTY in page.inner_text(".label-facts")
-    assert NASTY == page.inner_text('.card[data-style="nasty"] .card-name') == page.inner_text(".mix-name")
+    assert NASTY == page.inner_text('.card[data-style="nasty"] .card-name') == page.inner_text(".mix-main .slide-name")
     assert page.locator(".label img, .mix img").count() == 0 and not here.dialogs
 
 

@@ -152,6 +152,13 @@ def test_a_session_that_ends_while_its_file_comes_leaves_nothing(library, ink):
         (folder / "x").write_bytes(b"x")
         library._private.keep(library_adapter(ink, folder), "me")
     assert not kept(library) and library.all("me") == () and not library._private._shelves
+    # Nor where the session has begun anew by then.
+    with pytest.raises(NoRoom, match="session has ended"), library._private.place("me", 1) as folder:
+        library.forget("me")
+        again = library.upload(ink, "ink.safetensors", "me")
+        (folder / "x").write_bytes(b"x")
+        library._private.keep(replace(library_adapter(ink, folder), sha256="other"), "me")
+    assert kept(library) == [again.path] and library.all("me") == (again,)
 
 
 def library_adapter(ink, folder):

@@ -6,6 +6,7 @@ const known = new Map(props.styles.map((style) => [style.id, style]));
 let mix = (props.value || []).map((use) => ({ ...use }));
 let asked = 0;
 
+const twoPlaces = (number) => Number(number.toFixed(2));
 const row = (id) => mix.find((use) => use.id === id);
 const published = () => mix.filter((use) => !use.muted).map(({ muted, ...use }) => use);
 
@@ -97,11 +98,11 @@ function details(style, use) {
   const text = slider("Words", use.text_weight ?? use.weight, { min: -2, max: 2 }, (value) => change(id, { text_weight: value }), "mix-words");
   text.title = "Weight on the text encoders, where the file has layers for them; follows the weight above until you move it";
   const start = slider("From", use.start ?? 0, { min: 0, max: 0.95 }, (value) => {
-    change(id, { start: value, end: Math.max(row(id).end ?? 1, value + 0.05) });
+    change(id, { start: value, end: Math.max(row(id).end ?? 1, twoPlaces(value + 0.05)) });
     set(end, row(id).end ?? 1);
   });
   const end = slider("Until", use.end ?? 1, { min: 0.05, max: 1 }, (value) => {
-    change(id, { end: value, start: Math.min(row(id).start ?? 0, value - 0.05) });
+    change(id, { end: value, start: Math.min(row(id).start ?? 0, twoPlaces(value - 0.05)) });
     set(start, row(id).start ?? 0);
   });
   start.title = end.title = "The share of the steps between which the style is on";
@@ -255,8 +256,8 @@ function warn() {
 // What normalize_adapters does to a request, with the sliders showing it.
 function even(total) {
   for (const use of mix.filter((use) => !use.muted)) {
-    use.weight = Number((use.weight / total).toFixed(2));
-    if (use.text_weight !== undefined) use.text_weight = Number((use.text_weight / total).toFixed(2));
+    use.weight = twoPlaces(use.weight / total);
+    if (use.text_weight !== undefined) use.text_weight = twoPlaces(use.text_weight / total);
   }
   publish();
   part("mix").replaceChildren();
