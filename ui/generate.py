@@ -2,18 +2,29 @@
 
 import json
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import gradio as gr
 
 from pipeline.picture import MAX_BYTES
+from pipeline.prompt_styles import PROMPT_STYLES
 from ui.errors import in_words
 from ui.files import picture_files, upload_route, uploaded_bytes
 from ui.panel import add_panel
 from ui.studio import Studio
 from ui.styles import add_styles
-from ui.widgets import picture_stage
+from ui.widgets import picture_stage, prompt_looks, token_counter
 
+LOOKS = (
+    "A click writes them around your prompt and into what to leave out, where you can change them.",
+    "A click writes them around your prompt. The embedded model passes over such words; larger ones follow them.",
+)
+# What a prompt style adds to what is left out, or takes away again.
+LEAVE_OUT = """(look, negative) => {
+    const listed = (text) => text.split(",").map((word) => word.trim()).filter(Boolean);
+    const own = listed(look.negative), others = listed(negative || "").filter((word) => !own.includes(word));
+    return [...others, ...(look.on ? own : [])].join(", ");
+}"""
 PLACEHOLDER = "A red apple on a wooden table …"
 LOST = "The connection was lost or the queue is full; please try again."
 
@@ -42,6 +53,7 @@ def layout(studio: Studio) -> Widgets:
             prompt = gr.Textbox(
                 label="What shall I paint?", placeholder=PLACEHOLDER, lines=3, max_lines=8, elem_id="prompt"
             )
+            counter = token_counter()
             gr.HTML('<p id="notice" role="alert" hidden></p>', apply_default_css=False)
             with gr.Row(elem_id="examples"):
                 texts = studio.profile.examples
@@ -51,12 +63,33 @@ def layout(studio: Studio) -> Widgets:
             cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
         with gr.Column(elem_id="styles"):
             styles = add_styles(studio)
+            with gr.Accordion("Ways of painting, in words", open=False, elem_id="looks"):
+                hint = LOOKS[studio.profile.name == "embedded"]
+                looks = prompt_looks([asdict(style) for style in PROMPT_STYLES], hint)
         with gr.Column(elem_id="picture"):
             stage = picture_stage()
         with gr.Column(elem_id="settings"):
-            panel = add_panel(studio)
+            panel = add_panel(studio, styles)
     fields = {"prompt": prompt, "adapters": styles, **panel.fields}
+    add_counter(studio, counter, prompt, styles)
+    negative = panel.fields["negative_prompt"]
+    looks.pick(None, [looks, negative], negative, js=LEAVE_OUT, api_visibility="private")
     return Widgets(fields, stage, paint, cancel, panel.draw_seed, examples)
+
+
+def add_counter(studio: Studio, counter: gr.HTML, prompt: gr.Textbox, styles: gr.HTML) -> None:
+    """Keep the line under the prompt true while its visitor types or puts styles on."""
+
+    def count(text: str, uses: list[dict], request: gr.Request) -> dict:
+        try:
+            return studio.tokenize(text, [use["id"] for use in uses or ()], request.session_hash)
+        except gr.Error as error:
+            return {"error": error.message}
+
+    gr.on(
+        [prompt.change, styles.change], count, [prompt, styles], counter, preprocess=False, postprocess=False,
+        show_progress="hidden", trigger_mode="always_last", queue=False, api_visibility="private",
+    )  # fmt: skip
 
 
 def wire(widgets: Widgets, studio: Studio) -> None:

@@ -1,5 +1,6 @@
 """The panel of everything that has a good default: sampling, size, a picture to start from, a second pass."""
 
+import json
 from dataclasses import dataclass
 
 import gradio as gr
@@ -17,10 +18,15 @@ class Panel:
     draw_seed: gr.Button
 
 
-def add_panel(studio: Studio) -> Panel:
-    """Place the panel and wire what happens within it."""
+def add_panel(studio: Studio, styles: gr.HTML) -> Panel:
+    """Place the panel and wire what happens within it. A few-step tier puts its adapter on `styles`."""
     with gr.Accordion("Settings", open=False):
+        tiers = {tier["name"]: tier for tier in studio.tiers()}
+        with gr.Row(elem_id="tiers"):
+            buttons = [gr.Button(name, size="sm") for name in tiers]
         sampling = _sampling(studio)
+        for button, tier in zip(buttons, tiers.values()):
+            _choose(button, tier, sampling, styles)
         with gr.Accordion("Start from a picture", open=False):
             start = _start()
         with gr.Accordion("Enlarge in a second pass", open=False):
@@ -37,7 +43,7 @@ def add_panel(studio: Studio) -> Panel:
 def _sampling(studio: Studio) -> dict[str, gr.components.Component]:
     limits = studio.engine.limits
     size = {"minimum": limits.size_min, "maximum": limits.size_max, "step": limits.size_step}
-    negative = gr.Textbox(studio.profile.negative_prompt, label="Leave out", placeholder="blurry, text …", max_lines=4)
+    negative = gr.Textbox(studio.profile.negative_prompt, label="Leave out", max_lines=4, elem_id="negative")
     with gr.Row():
         width = gr.Slider(**size, value=limits.width, label="Width")
         height = gr.Slider(**size, value=limits.height, label="Height")
@@ -55,6 +61,18 @@ def _sampling(studio: Studio) -> dict[str, gr.components.Component]:
     )  # fmt: skip
     return {"negative_prompt": negative, "width": width, "height": height, "steps": steps,
             "guidance_scale": guidance, "scheduler": scheduler, "num_images": images}  # fmt: skip
+
+
+def _choose(button: gr.Button, tier: dict, sampling: dict[str, gr.components.Component], styles: gr.HTML) -> None:
+    """Let a button set what a tier sets, and put its adapter on."""
+    button.click(
+        None, styles, [*(sampling[name] for name in tier["values"]), styles], api_visibility="private",
+        js=f"""(uses) => {{
+            const {{ values, adapter }} = {json.dumps(tier)};
+            const others = (uses || []).filter((use) => use.id !== adapter?.id);
+            return [...Object.values(values), adapter ? [...others, adapter] : uses];
+        }}""",
+    )  # fmt: skip
 
 
 def _start() -> dict[str, gr.components.Component]:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lora.adapter import Adapter
 from lora.errors import UnknownAdapter
 from lora.library import Library
+from ui.theme import STATIC
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -100,6 +101,9 @@ def app_arguments(library: Library, upload_bytes: int, total_bytes: int) -> dict
             return Response(status_code=404)
         return FileResponse(adapter.preview) if adapter.preview else Response(status_code=404)
 
+    def looks(request: Request) -> Response:
+        return FileResponse(STATIC / "looks.webp")
+
     async def no_endpoint(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": "There is no such endpoint."}, status_code=404)
 
@@ -109,7 +113,7 @@ def app_arguments(library: Library, upload_bytes: int, total_bytes: int) -> dict
             Middleware(SecurityHeaders),
             Middleware(BoundedUploads, request_bytes=upload_bytes + 2**20, total_bytes=total_bytes),
         ],
-        "routes": [Route("/style/{id}", preview)],
+        "routes": [Route("/style/{id}", preview), Route("/looks.webp", looks)],
         # What gradio lets through when a name or a function number is not one of its own.
         "exception_handlers": {FnIndexInferError: no_endpoint, KeyError: no_endpoint},
     }

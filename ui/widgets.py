@@ -35,6 +35,19 @@ def noise_levels(value: dict) -> gr.HTML:
     return _widget("levels", value)
 
 
+def token_counter() -> gr.HTML:
+    """How the prompt is read, in a line under it. Value: what /tokenize gives, or `{"error": words}`."""
+    return _widget("counter", {})
+
+
+def prompt_looks(looks: list[dict], hint: str) -> gr.HTML:
+    """Pictures of prompt styles (`name`, `prompt` with {prompt}, `negative`) that write their words into the prompt.
+
+    Has an event `pick`: the value's `negative` is to be added to what is left out where it is `on`, or taken away.
+    """
+    return _widget("looks", None, looks=looks, hint=hint)
+
+
 def _widget(name: str, value: object, **props: object) -> gr.HTML:
     template, helpers, script = (
         (STATIC / file).read_text("utf-8") for file in (f"{name}.html", "dom.js", f"{name}.js")

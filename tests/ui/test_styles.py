@@ -110,7 +110,9 @@ def test_a_file_that_does_not_fit_or_is_none_is_said_so(visit, tmp_path):
     save_file(tensors, tmp_path / "other.safetensors")
     page.set_input_files(".own-file input", tmp_path / "other.safetensors")
     page.wait_for_selector('.verdict[data-fits="false"]')
-    assert "made for another model" in page.inner_text(".verdict") and not page.locator(".card:has-text('other')").count()
+    assert (
+        "made for another model" in page.inner_text(".verdict") and not page.locator(".card:has-text('other')").count()
+    )
 
 
 def test_the_hub_is_searched_and_a_style_of_it_put_on(visit, server, mine):

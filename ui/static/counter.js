@@ -1,0 +1,28 @@
+// Runs of tokens that share a weight other than 1, as words.
+function weighed(tokens, weights) {
+  const runs = [];
+  tokens.forEach((token, i) => {
+    if (weights[i] === 1) return;
+    const text = token.replace(/<\/w>$/, " ");
+    if (i && weights[i - 1] === weights[i] && runs.length) runs[runs.length - 1].text += text;
+    else runs.push({ text, weight: weights[i] });
+  });
+  return runs.map(({ text, weight }) => `${text.trim()} × ${Number(weight.toFixed(2))}`);
+}
+
+function show() {
+  const { count, chunks, tokens, weights, clamped, dropped, parts, schedule, triggers, error } = props.value || {};
+  part("notes").replaceChildren();
+  part("count").textContent = error || "";
+  if (!count) return;
+  part("count").textContent = `${plural(count, "token")} of ${75 * chunks}` + (chunks > 1 ? `, ${chunks} parts of 75` : "");
+  const notes = weighed(tokens, weights);
+  if (parts.length > 1) notes.push(`${parts.length} prompts joined by AND`);
+  if (schedule.length > 1) notes.push(`${schedule.length} wordings over the steps`);
+  notes.push(...clamped, ...dropped.map((word) => `left out: ${word}`));
+  notes.push(...triggers.missing.map((word) => `without the trigger “${word}”`));
+  part("notes").append(...notes.map((note) => make("span", "counter-note", note)));
+}
+
+watch("value", show);
+show();
