@@ -12,9 +12,13 @@ from pipeline.models import Components
 
 @dataclass(frozen=True)
 class Denoised:
-    """After step `step` (1-based): `latents` 1 x C x H x W, and `estimate`, the clean picture as foreseen there."""
+    """After step `step` (1-based): `latents` 1 x C x H x W, and `estimate`, the clean picture as foreseen there.
+
+    `done` steps are behind it: one less than `step` half way through a step of Heun's.
+    """
 
     step: int
+    done: int
     latents: torch.Tensor
     estimate: torch.Tensor
 
@@ -61,7 +65,8 @@ def denoise(
             prediction = toward
         out = scheduler.step(prediction, t, latents, **noise)
         latents = out.prev_sample
-        yield Denoised(step + 1, latents, _estimate(scheduler, out))
+        done = (i + 1) * len(texts) // len(timesteps)
+        yield Denoised(step + 1, done, latents, _estimate(scheduler, out))
 
 
 def mixed(parts: torch.Tensor, strengths: Sequence[float]) -> torch.Tensor:

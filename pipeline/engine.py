@@ -117,8 +117,8 @@ class Engine:
                             preview = previewer(denoised.estimate) if previews else None
                             yield DenoiseStep(index, request.num_images, step, request.total_steps, preview)
                             # Merges only where an adapter starts or ends; at all other steps the mix is unchanged.
-                            if denoised.step < stage.steps:
-                                composer.apply(mix, denoised.step / stage.steps)
+                            if denoised.done < stage.steps:
+                                composer.apply(mix, denoised.done / stage.steps)
                         before += stage.steps
                         watch.lap("denoise")
                     image = decode(components.vae, finite(latents))

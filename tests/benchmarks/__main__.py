@@ -123,7 +123,7 @@ def plot(ratios: list[Ratio], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--only", type=int, nargs="+", default=[1, 2, 3, 4, 6, 7, 10])
+    parser.add_argument("--only", type=int, nargs="+", default=[1, 2, 3, 4, 6, 7, 9, 10])
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
     ratios = measured(set(args.only), args.pairs)

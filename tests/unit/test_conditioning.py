@@ -145,7 +145,7 @@ def test_reading_a_usual_prompt_keeps_up_with_typing(tiny_sdxl):
 
     def seconds() -> float:
         start = time.process_time()
-        told = engine.tokenize("a (red:1.2) apple on a __colour__ table, [soft:hard:0.5] light, " * 3, lists)
+        told = engine.tokenize("a (red:1.2) apple on a __colour__ table, [soft:hard:0.5] light, " * 5, lists)
         assert told["chunks"] == 2 and told["count"] > 75
         return time.process_time() - start
 

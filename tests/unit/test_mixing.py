@@ -129,7 +129,8 @@ def test_i2_the_engine_merges_at_the_boundary_steps_only(tiny_sdxl, tmp_path, mo
 
     def paint(**use):
         adapters = [{"id": "ink", **use}, {"id": "gloss", "weight": 1.2}]
-        values = {"prompt": "red apple", "steps": 8, "seed": 3, "width": 64, "height": 64, "normalize_adapters": True}
+        values = {"prompt": "red apple", "steps": 8, "seed": 3, "width": 64, "height": 64, "normalize_adapters": True,
+                  "metadata": False}  # fmt: skip
         request = GenerationRequest.create(values | {"adapters": adapters}, engine.limits, library.find)
         *_, generation = engine.generate(request, previews=False)
         return generation

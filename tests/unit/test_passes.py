@@ -142,6 +142,15 @@ def test_a_styles_start_and_end_count_in_each_pass(tiny_sdxl, tmp_path, monkeypa
     assert not np.array_equal(styled, base) and np.array_equal(paint(engine, hires_scale=1.5)[1], base)
 
 
+def test_a_style_begins_with_a_whole_step_of_heun(tiny_sdxl, monkeypatch):
+    engine = loaded(tiny_sdxl)[0]
+    composer, applied = engine.load()[1], []
+    apply = composer.apply
+    monkeypatch.setattr(composer, "apply", lambda mix, progress=0.0: applied.append(progress) or apply(mix, progress))
+    paint(engine, steps=4, scheduler="Heun")
+    assert applied == [0, 0, 0, 0.25, 0.25, 0.5, 0.5, 0.75]
+
+
 def test_expected_seconds_count_what_runs(tiny_sdxl):
     engine = loaded(tiny_sdxl)[0]
     seconds = {name: engine.expected_seconds(create(engine, steps=20, **values)) for name, values in (

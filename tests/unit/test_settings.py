@@ -43,6 +43,7 @@ def test_values_are_typed_and_empty_ones_count_as_unset(monkeypatch, tmp_path):
         ("PROFILE", "sd3", "'embedded', 'sdxl' or 'custom'"),
         ("LOG_LEVEL", "LOUD", "'DEBUG'"),
         ("ADAPTERS_DIR", "/no/such/folder", "not a folder"),
+        ("WILDCARDS_DIR", "/no/such/folder", "not a folder"),
     ],
 )
 def test_a_bad_value_is_one_sentence_naming_it(monkeypatch, name, value, says):
