@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import torch
 
 # Numbers of float32 that half of a core's second-level cache holds.
-IN_CACHE = 2**17
+IN_CACHE = 2**18
 
 
 class Delta(ABC):
