@@ -11,20 +11,16 @@ import spaces  # noqa: F401  Before torch: on ZeroGPU it stands in for CUDA.
 # isort: split
 import logging
 import sys
-from pathlib import Path
 
 import torch
 
 from lora.errors import AtelierError
 from lora.hub import Hub
-from lora.library import Library
 from lora.private import Bounds, PrivateAdapters
-from pipeline.engine import Engine
-from pipeline.models import load_profile
+from pipeline.house import open_house
 from ui.blocks import build, launch_arguments
 from ui.settings import Settings, read_settings
 
-BUILT_IN = Path(__file__).parent / "assets" / "adapters"
 MB = 2**20
 
 
@@ -37,16 +33,11 @@ def compose(settings: Settings):
     logging.getLogger("httpx").setLevel("WARNING")  # Gradio asks itself at start whether it is there.
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    engine = Engine(load_profile(settings.profile, settings.base_model))
-    # The built-in styles were trained on the embedded model and fit no other.
-    folders = [(BUILT_IN, "built-in")] if engine.profile.name == "embedded" else []
-    folders += [(settings.adapters_dir, "folder")] if settings.adapters_dir else []
-    components, composer, _ = engine.load()
     bounds = Bounds(settings.upload_mb * MB, settings.uploads_per_session, settings.uploads_total_mb * MB)
     hub = Hub(settings.hub_timeout, settings.hub_seconds)
-    library = Library(folders, composer.shapes, components.family, PrivateAdapters(bounds), hub)
-    for identity, repository, file in engine.profile.hub_adapters:
-        library.add_from_hub(identity, repository, file)
+    engine, library = open_house(
+        settings.profile, settings.base_model, settings.adapters_dir, PrivateAdapters(bounds), hub
+    )
     return build(engine, library, settings), launch_arguments(library, settings)
 
 
