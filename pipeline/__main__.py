@@ -12,6 +12,8 @@ import json
 import sys
 from pathlib import Path
 
+import diffusers
+import transformers
 from tqdm import tqdm
 
 from lora.errors import AtelierError, InvalidRequest
@@ -116,6 +118,9 @@ def _file(path: Path) -> bytes:
 
 
 if __name__ == "__main__":
+    # What they warn of is nobody's business here; errors still come.
+    diffusers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
     try:
         run(parser().parse_args())
     except AtelierError as error:
