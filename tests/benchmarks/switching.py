@@ -40,6 +40,11 @@ def write_adapter(layers: dict[str, tuple[int, int]], path: Path, rank: int, see
     return sum(t.numel() for t in tensors.values())
 
 
+def called(number: int) -> str:
+    """An adapter's name in PEFT, which mistakes plain numbers for parts of layers' names."""
+    return f"random{number}"
+
+
 @dataclass
 class Subject:
     """A pipeline whose UNet both sides work on, adapter files for it, and a small input for one prediction."""
@@ -83,8 +88,8 @@ class Subject:
     def load(self, *numbers: int) -> None:
         """Put adapters on as diffusers does."""
         for n in numbers:
-            self.pipe.load_lora_weights(self.folder, weight_name=self.adapter(n).name, adapter_name=str(n))
-        self.pipe.set_adapters([str(n) for n in numbers], [1 / len(numbers)] * len(numbers))
+            self.pipe.load_lora_weights(self.folder, weight_name=self.adapter(n).name, adapter_name=called(n))
+        self.pipe.set_adapters([called(n) for n in numbers], [1 / len(numbers)] * len(numbers))
 
     def clear(self) -> None:
         """The base, without anything of either side. diffusers leaves what it fused to those who do not unfuse."""
@@ -126,7 +131,7 @@ def switch(subject: Subject, pairs: int) -> list[Ratio]:
 
     def hotswap() -> None:
         subject.pipe.load_lora_weights(
-            subject.folder, weight_name=subject.adapter(1).name, adapter_name="0", hotswap=True
+            subject.folder, weight_name=subject.adapter(1).name, adapter_name=called(0), hotswap=True
         )
 
     others = {
@@ -169,9 +174,9 @@ def known(subject: Subject, pairs: int) -> list[Ratio]:
     def peft(count: int) -> Variant:
         def ready() -> None:
             subject.theirs(*range(count))
-            subject.pipe.set_adapters("0")
+            subject.pipe.set_adapters(called(0))
 
-        return Variant(lambda: subject.pipe.set_adapters("1"), ready, subject.predict)
+        return Variant(lambda: subject.pipe.set_adapters(called(1)), ready, subject.predict)
 
     return [ours, paired(2, "(diffusers: with 8 loaded / with 2)", 1.05, peft(8), peft(2), pairs, subject.same)]
 
