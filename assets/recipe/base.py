@@ -20,7 +20,7 @@ from PIL import Image
 from assets.recipe import autoencoder, clip
 from assets.recipe.captions import caption
 from assets.recipe.common import MODEL, Average, Clock, arguments, load, save
-from assets.recipe.data import GROUPS, over, read
+from assets.recipe.data import GROUPS, halved, over, read
 
 BATCH, PEAK, CAPTIONS, SHIFTS, BACKGROUNDS, PAIRS = 16, 8e-4, 8, 3, 3, 6000
 # Shares of plain, moved and coloured copies and of pairs: what moves is learnt more slowly, and sharpness comes first.
@@ -133,9 +133,8 @@ def corpus(work) -> dict:
 
 def halves(picture: np.ndarray) -> list[np.ndarray]:
     """The picture at half size on white, half way down: once on the left and once on the right."""
-    small = picture.reshape(64, 2, 64, 2, 3).mean((1, 3))
     left = np.full_like(picture, 255)
-    left[32:96, :64] = small
+    left[32:96, :64] = halved(picture)
     return [left, np.roll(left, 64, 1)]
 
 

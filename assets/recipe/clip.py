@@ -23,7 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from assets.recipe.captions import caption, long_caption
 from assets.recipe.common import MODEL, Clock, arguments, load, save
-from assets.recipe.data import SETS, Icon, over, read
+from assets.recipe.data import SETS, Icon, halved, over, read
 
 MERGES, BATCH, PEAK, WIDTH = 12_000, 128, 1e-3, 192
 
@@ -124,7 +124,7 @@ def concepts(work: Path) -> list[list[tuple[Icon, np.ndarray]]]:
     for name in SETS:
         for icon, picture in zip(*read(work)[name]):
             if icon.group not in (2, 9) and "flag" not in icon.name:
-                small = picture.reshape(64, 2, 64, 2, 4).mean((1, 3)).astype(np.uint8)
+                small = halved(picture).astype(np.uint8)
                 found.setdefault(icon.name, []).append((icon, small))
     return list(found.values())
 

@@ -145,5 +145,11 @@ def over(rgba: np.ndarray, colour: np.ndarray) -> np.ndarray:
     return rgba[..., :3] * alpha + colour * (1 - alpha)
 
 
+def halved(pictures: np.ndarray) -> np.ndarray:
+    """... x H x W x C -> ... x H/2 x W/2 x C, float: the mean of each 2 x 2 pixels."""
+    *rest, height, width, channels = pictures.shape
+    return pictures.reshape(*rest, height // 2, 2, width // 2, 2, channels).mean((-4, -2))
+
+
 if __name__ == "__main__":
     main()

@@ -20,7 +20,7 @@ from assets.recipe import autoencoder
 from assets.recipe.adapters import concepts
 from assets.recipe.base import encode_pictures
 from assets.recipe.common import Average, Clock, arguments, load, save
-from assets.recipe.data import over, read
+from assets.recipe.data import halved, over, read
 from assets.recipe.styles import STYLES, image
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
@@ -51,7 +51,7 @@ class Judge(nn.Module):
 
 def small(pictures: np.ndarray) -> np.ndarray:
     """N x 128 x 128 x 3 -> N x 64 x 64 x 3, uint8."""
-    return pictures.reshape(-1, SIDE, 2, SIDE, 2, 3).mean((2, 4)).round().astype(np.uint8)
+    return halved(pictures).round().astype(np.uint8)
 
 
 def to_input(pictures: np.ndarray) -> torch.Tensor:
