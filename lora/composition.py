@@ -8,16 +8,16 @@ mix is on, and its own one back afterwards. So the base returns bit for bit, at 
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from lora.adapter import Adapter, AdapterMix, AdapterUse, combined, in_block
-from lora.deltas import merge_into
+from lora.deltas import Delta, LoraDelta, merge_into
 from lora.errors import UnfitAdapter, shown
 from lora.formats import Deltas, read_adapter
-from lora.inspection import fit
+from lora.inspection import Fit, fit
 from lora.names import Place
 
 CACHE_BYTES, SPARE_BYTES = 512 * 2**20, 512 * 2**20
@@ -52,6 +52,15 @@ class AppliedAdapter:
         }
 
 
+@dataclass(frozen=True)
+class KnownAdapter:
+    """An adapter in memory: its changes, how they fit the model, and the bytes that they take."""
+
+    deltas: Deltas
+    fit: Fit
+    bytes: int
+
+
 class Composer:
     """Owns the weights of a model's layers between `apply` and `restore`. Not thread-safe: the engine has the lock."""
 
@@ -65,9 +74,10 @@ class Composer:
         self.shapes = {place: tuple(layer.weight.shape) for place, layer in self._layers.items()}
         self._originals: dict[Place, torch.Tensor] = {}
         self._on: dict[Place, Terms] = {}
-        self._spare: dict[Place, torch.Tensor] = {}
+        # What was on a layer last, for whoever wants the same again, or else the room it takes.
+        self._spare: dict[Place, tuple[Terms, torch.Tensor]] = {}
         self._spare_bytes = 0
-        self._cache: OrderedDict[str, tuple[Deltas, int]] = OrderedDict()
+        self._cache: OrderedDict[str, KnownAdapter] = OrderedDict()
         self._cached_bytes = 0
         self._key: tuple = ()
         self._applied: tuple[AppliedAdapter, ...] = ()
@@ -134,21 +144,23 @@ class Composer:
                 weight = self._layers[place].weight
                 if place in self._originals:
                     self._take_off(place)
-                original, spare = weight.data, self._spare.pop(place, None)
-                self._spare_bytes -= 0 if spare is None else spare.nbytes
-                changed = torch.empty_like(original) if spare is None else spare
-                merge_into(changed, original, self._with_deltas(place, terms))
+                original = weight.data
+                kept, changed = self._spare.pop(place, ((), None))
+                self._spare_bytes -= 0 if changed is None else changed.nbytes
+                if kept != terms:
+                    changed = torch.empty_like(original) if changed is None else changed
+                    merge_into(changed, original, self._with_deltas(place, terms))
                 self._originals[place], self._on[place], weight.data = original, terms, changed
         self._applied = applied
 
     def _take_off(self, place: Place) -> None:
         weight = self._layers[place].weight
-        # Kept for the next mix: fresh memory costs a CPU as much as the merging.
+        terms = self._on.pop(place)
+        # Fresh memory costs a CPU as much as the merging.
         if self._spare_bytes + weight.nbytes <= SPARE_BYTES:
-            self._spare[place] = weight.data
+            self._spare[place] = terms, weight.data
             self._spare_bytes += weight.nbytes
         weight.data = self._originals.pop(place)
-        del self._on[place]
 
     def _admitted(self, uses: AdapterMix) -> tuple[AppliedAdapter, ...]:
         """Have all of a mix in memory and judged. Raises what is said in `apply`."""
@@ -157,7 +169,7 @@ class Composer:
         return applied
 
     def _judged(self, use: AdapterUse) -> AppliedAdapter:
-        found = fit(self._deltas(use.adapter), self.shapes)
+        found = self._read(use.adapter).fit
         if not found.fits:
             raise UnfitAdapter(f"Adapter {shown(use.adapter.id)} {found.reason}")
         for name, _ in use.blocks:
@@ -170,7 +182,7 @@ class Composer:
         weights: dict[Place, dict[str, list[float]]] = {}
         for use in uses:
             active = use.active(progress)
-            for place in self._deltas(use.adapter):
+            for place in self._read(use.adapter).deltas:
                 # The text is encoded once, before the first step, with all adapters of the mix.
                 if place in self.shapes and (active or place[0] != "unet"):
                     weights.setdefault(place, {}).setdefault(use.adapter.sha256, []).append(use.weight_of(*place))
@@ -181,20 +193,28 @@ class Composer:
         return {place: on for place, on in terms.items() if on}
 
     def _with_deltas(self, place: Place, terms: Terms) -> list:
-        return [(self._cache[digest][0][place], weight) for digest, weight in terms]
+        return [(self._cache[digest].deltas[place], weight) for digest, weight in terms]
 
     def _original(self, place: Place) -> torch.Tensor:
         return self._originals.get(place, self._layers[place].weight.data)
 
-    def _deltas(self, adapter: Adapter) -> Deltas:
+    def _read(self, adapter: Adapter) -> KnownAdapter:
         if adapter.sha256 not in self._cache:
             deltas = read_adapter(adapter.path, self.shapes).deltas
+            deltas = {place: self._as_merged(place, delta) for place, delta in deltas.items()}
             size = sum(tensor.nbytes for delta in deltas.values() for tensor in delta.tensors)
-            self._cache[adapter.sha256] = deltas, size
+            self._cache[adapter.sha256] = KnownAdapter(deltas, fit(deltas, self.shapes), size)
             self._cached_bytes += size
         self._cache.move_to_end(adapter.sha256)
-        return self._cache[adapter.sha256][0]
+        return self._cache[adapter.sha256]
+
+    def _as_merged(self, place: Place, delta: Delta) -> Delta:
+        """A plain LoRA's factors in float32 where the weights are: a third of a merge would be to convert them."""
+        layer = self._layers.get(place)
+        if layer is None or layer.weight.dtype != torch.float32 or not isinstance(delta, LoraDelta):
+            return delta
+        return replace(delta, up=delta.up.float(), down=delta.down.float())
 
     def _forget_oldest(self, keep: int) -> None:
         while len(self._cache) > keep and self._cached_bytes > CACHE_BYTES:
-            self._cached_bytes -= self._cache.popitem(last=False)[1][1]
+            self._cached_bytes -= self._cache.popitem(last=False)[1].bytes

@@ -201,9 +201,10 @@ class DoraDelta(Delta):
 
 def merged(original: torch.Tensor, terms: list[tuple[Delta, float]]) -> torch.Tensor:
     """W0 + the sum of all changes, each at its weight, in float32. Plain LoRAs are one product of stacked factors."""
-    base = original.float()
-    low = [term for term in terms if isinstance(term[0], LoraDelta)]
-    total = torch.addmm(base.flatten(1), *_stacked(low, base.device)).view_as(base) if low else base
+    base = total = original.float()
+    if low := [term for term in terms if isinstance(term[0], LoraDelta)]:
+        up, down, scale = _stacked(low, base.device)
+        total = torch.addmm(base.flatten(1), up, down, alpha=scale).view_as(base)
     for delta, weight in terms:
         if not isinstance(delta, LoraDelta):
             total = total + delta.change(base, weight)
@@ -221,15 +222,22 @@ def merge_into(out: torch.Tensor, original: torch.Tensor, terms: list[tuple[Delt
     if not (plain and original.is_contiguous() and out.is_contiguous() and original.dtype in direct):
         out.copy_(merged(original, terms))
         return
-    up, down = (factor.to(original.dtype) for factor in _stacked(terms, original.device))
-    torch.addmm(original.flatten(1), up, down, out=out.flatten(1))
+    up, down, scale = _stacked(terms, original.device)
+    up, down = up.to(original.dtype), down.to(original.dtype)
+    torch.addmm(original.flatten(1), up, down, alpha=scale, out=out.flatten(1))
 
 
-def _stacked(terms: list[tuple[LoraDelta, float]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """up and down in float32 whose product is the sum of all terms."""
-    low = [(*delta.factors(), weight * delta.scale) for delta, weight in terms]
-    up = torch.cat([scale * up for up, _, scale in low], 1)
-    return up.to(device), torch.cat([down for _, down, _ in low]).to(device)
+def _stacked(terms: list[tuple[LoraDelta, float]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """up and down in float32, and a scale, whose product is the sum of all terms."""
+    up = torch.cat([delta.up.flatten(1) for delta, _ in terms], 1).to(device).float()
+    down = torch.cat([delta.down.flatten(1) for delta, _ in terms]).to(device).float()
+    scales = [weight * delta.scale for delta, weight in terms]
+    largest, start = max(scales, key=abs), 0
+    for own, (delta, _) in zip(scales, terms):
+        if own != largest:
+            up[:, start : start + delta.rank] *= own / largest
+        start += delta.rank
+    return up, down, largest
 
 
 def _need(true: bool, delta: Delta) -> None:

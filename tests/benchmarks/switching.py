@@ -182,8 +182,11 @@ def known(subject: Subject, pairs: int) -> list[Ratio]:
 
 
 def on_and_off(subject: Subject, pairs: int) -> list[Ratio]:
-    """3: put on and take off against fuse and unfuse, and whether the base comes back."""
-    mix = subject.mix(0, 1)
+    """3: put on and take off against fuse and unfuse, and whether the base comes back.
+
+    Another mix is on in between, so that ours has to merge; what it costs where the same mix comes back is told apart.
+    """
+    mix, other_mix = subject.mix(0, 1), subject.mix(2, 3)
     # Every 20th layer tells as much, and SDXL's UNet need not be held twice.
     watched = [layer for name, layer in subject.unet.named_modules() if name in subject.layers][::20]
     base = [layer.weight.clone() for layer in watched]
@@ -191,6 +194,11 @@ def on_and_off(subject: Subject, pairs: int) -> list[Ratio]:
 
     def ours() -> None:
         subject.composer.apply(mix)
+        subject.composer.restore()
+
+    def another_before() -> None:
+        subject.clear()
+        subject.composer.apply(other_mix)
         subject.composer.restore()
 
     def theirs() -> None:
@@ -204,9 +212,13 @@ def on_and_off(subject: Subject, pairs: int) -> list[Ratio]:
 
         return show
 
-    mine = Variant(ours, subject.clear, shown(lambda: subject.ours(0, 1)))
+    mine = Variant(ours, another_before, shown(lambda: subject.ours(0, 1)))
+    again = Variant(ours, subject.clear, mine.shows)
     other = Variant(theirs, lambda: subject.theirs(0, 1), shown(lambda: subject.theirs(0, 1, fuse=True)))
-    ratio = paired(3, "put on + take off / fuse + unfuse", 0.2, mine, other, pairs, subject.same)
+    ratios = [
+        paired(3, f"put on + take off{what} / fuse + unfuse", 0.2, side, other, pairs, subject.same)
+        for what, side in (("", mine), (" the last mix again", again))
+    ]
     for name, side in (("ours", mine), ("diffusers", other)):
         subject.clear()
         with torch.no_grad():
@@ -217,7 +229,7 @@ def on_and_off(subject: Subject, pairs: int) -> list[Ratio]:
         subject.clear()
         drift = max((layer.weight - weight).float().abs().max().item() for layer, weight in zip(watched, base))
         print(f"after put on + take off by {name} the weights are off by at most {drift:.2g}", flush=True)
-    return [ratio]
+    return ratios
 
 
 def steps(subject: Subject, pairs: int) -> list[Ratio]:

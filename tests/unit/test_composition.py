@@ -60,7 +60,7 @@ def test_alpha_of_the_metadata_scales(model, tmp_path):
     config = {"unet.lora_alpha": 8, "unet.r": 4, "unet.alpha_pattern": {place: 2}}
     save_file(load_file(path), tmp_path / "alpha.safetensors", metadata={"lora_adapter_metadata": json.dumps(config)})
     composer = Composer(components.adaptable())
-    deltas = composer._deltas(describe(tmp_path / "alpha.safetensors", "folder"))
+    deltas = composer._read(describe(tmp_path / "alpha.safetensors", "folder")).deltas
     assert deltas["unet", place].scale == 0.5
     assert {d.scale for (c, p), d in deltas.items() if c == "unet" and p != place} == {2.0}
 

@@ -161,7 +161,7 @@ def test_a13_200_cycles_leave_the_base_and_the_memory_as_they_were(model):
     for cycle in range(200):
         # Another hash each time: read anew, never from the cache.
         for known in list(composer._cache):
-            composer._cached_bytes -= composer._cache.pop(known)[1]
+            composer._cached_bytes -= composer._cache.pop(known).bytes
         composer.apply((AdapterUse(replace(library.find("ink"), sha256=f"{cycle:064}"), 0.7),))
         composer.restore()
         sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from lora.adapter import AdapterUse, combined, normalized, warnings
-from lora.composition import Composer
+from lora.composition import Composer, KnownAdapter
 from lora.deltas import LoraDelta, merge_into, merged
 from lora.errors import InvalidRequest, UnfitAdapter, UnreadableAdapter
 from lora.formats import read_adapter
+from lora.inspection import fit
 from pipeline.engine import Engine
 from pipeline.mix import adapter_mix
 from pipeline.models import load_profile
@@ -168,7 +169,7 @@ def test_i1_i2_a_thousand_random_sequences_leave_every_bit(model, monkeypatch):
         shapes = [(place, composer.shapes[place]) for place in places]
         deltas = {place: LoraDelta(torch.randn(2, *s[1:]), torch.randn(s[0], 2, *[1] * (len(s) - 2)), 0.5)
                   for place, s in shapes}  # fmt: skip
-        composer._cache[style.sha256] = deltas, 0
+        composer._cache[style.sha256] = KnownAdapter(deltas, fit(deltas, composer.shapes), 0)
     before = {name: {k: v.clone() for k, v in module.state_dict().items()} for name, module in modules.items()}
 
     def unread(path, shapes):
@@ -255,3 +256,25 @@ def test_half_precision_is_merged_as_closely_as_it_can_be_written(kind):
     whole, change = merged(base, terms), merged(torch.zeros_like(base), terms).abs()
     allowed = torch.finfo(kind).eps * (whole.abs() + 2 * change.amax())
     assert out.dtype == kind and ((out.float() - whole).abs() <= allowed).all()
+
+
+def test_the_same_mix_again_is_not_merged_again(model, monkeypatch):
+    """Taken off and put on again, as when visitors with and without a style take turns; another mix is merged."""
+    _, components, library = model
+    composer = Composer(components.adaptable())
+    ink, gloss = ((AdapterUse(library.find(name), 0.7),) for name in ("ink", "gloss"))
+    merges = []
+    monkeypatch.setattr("lora.composition.merge_into", lambda *given: merges.append(1) or merge_into(*given))
+    composer.apply(ink)
+    first, weights = len(merges), snapshot(components)
+    composer.restore()
+    composer.apply(ink)
+    assert len(merges) == first
+    assert same(components, weights)
+    composer.restore()
+    composer.apply(gloss)
+    assert len(merges) == 2 * first
+    composer.restore()
+    composer.apply(ink)
+    assert len(merges) == 3 * first
+    assert same(components, weights)
