@@ -56,6 +56,9 @@ class TrainingConfig:
     min_snr_gamma: float | None = _number(
         None, 0.1, 100, "weigh time steps by min(SNR, gamma) (Hang et al. 2023, arXiv:2303.09556); 5 is usual"
     )
+    preserve: float = _number(
+        0.0, 0, 1, "noisiest share of the time steps at which the base's own prediction is learnt: its shapes stay"
+    )
     caption_dropout: float = _number(0.1, 0, 1, "share of pictures shown without caption, for guidance")
     precision: str = _choice("float32", ("float32", "bfloat16"), "of the passes; weights and sums stay as they are")
     resolution: int | None = _number(None, 32, 4096, "side of the pictures in pixels; the model's own if not given")

@@ -1,12 +1,13 @@
 """PEFT layers in a model for as long as a `with` block lasts, and what they cost."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 from peft import LoraConfig
 from peft.tuners.lora import LoraModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
 from torch import nn
 
@@ -48,6 +49,19 @@ def injected(modules: Mapping[str, nn.Module], config: TrainingConfig) -> Iterat
             parameter.grad = None
         for part, mode in modes:
             part.training = mode
+
+
+@contextmanager
+def switched_off(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """The modules as they are without their adapter layers' changes."""
+    layers = [part for module in modules for part in module.modules() if isinstance(part, BaseTunerLayer)]
+    try:
+        for layer in layers:
+            layer.enable_adapters(False)
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
 
 
 @contextmanager

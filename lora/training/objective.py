@@ -11,6 +11,7 @@ from torch import nn
 from lora.errors import InvalidRequest, ModelError
 from lora.training.config import TrainingConfig
 from lora.training.dataset import Example, data_sha256, pixels
+from lora.training.inject import switched_off
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,7 @@ class Objective:
 
     def loss(self, rng: torch.Generator) -> torch.Tensor:
         """Mean weighted squared error over a random batch, a scalar with gradient."""
-        config, unet = self.config, self.components.unet
-        count, device = config.batch_size, self.latents.device
+        config, count, device = self.config, self.config.batch_size, self.latents.device
         picks = torch.randint(len(self.latents), (count,), generator=rng)
         turns = torch.randint(2**31, (count,), generator=rng).tolist()
         said = torch.rand(count, generator=rng) >= config.caption_dropout
@@ -102,18 +102,27 @@ class Objective:
         choices = [self.rows[pick] for pick in picks.tolist()]
         rows = [choice[turn % len(choice)] if say else 0 for choice, turn, say in zip(choices, turns, said)]
         target = self.noise.get_velocity(latents, noise, steps) if self.kind == "v_prediction" else noise
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        noisy = self.noise.add_noise(latents, noise, steps).to(self.components.unet.dtype)
+        kept = steps >= (1 - config.preserve) * self.noise.config.num_train_timesteps
+        if kept.any():
+            with torch.no_grad(), switched_off(self.components.adapted(config).values()):
+                mine = [row for row, keep in zip(rows, kept.tolist()) if keep]
+                target[kept] = self.predict(noisy[kept], steps[kept], mine)
+        errors = (self.predict(noisy, steps, rows) - target).square().mean((1, 2, 3))
+        alphas = self.noise.alphas_cumprod.to(device)[steps]
+        return (errors * snr_weights(alphas, self.kind, config.min_snr_gamma)).mean()
+
+    def predict(self, noisy: torch.Tensor, steps: torch.Tensor, rows: list[int]) -> torch.Tensor:
+        """What the UNet says of noisy latents N x C x h x w at their time steps, under the captions in `rows`."""
+        unet, device = self.components.unet, noisy.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             hidden, pooled = self.conditioning(rows)
             added = None
             if self.components.is_sdxl:
                 # Original size, crop corner and target size as a request has them: the whole picture.
                 ids = torch.tensor((self.side, self.side, 0, 0, self.side, self.side), device=device)
-                added = {"text_embeds": pooled.to(unet.dtype), "time_ids": ids.to(unet.dtype).expand(count, -1)}
-            noisy = self.noise.add_noise(latents, noise, steps).to(unet.dtype)
-            out = unet(noisy, steps, hidden.to(unet.dtype), added_cond_kwargs=added).sample
-        errors = (out.float() - target).square().mean((1, 2, 3))
-        alphas = self.noise.alphas_cumprod.to(device)[steps]
-        return (errors * snr_weights(alphas, self.kind, config.min_snr_gamma)).mean()
+                added = {"text_embeds": pooled.to(unet.dtype), "time_ids": ids.to(unet.dtype).expand(len(rows), -1)}
+            return unet(noisy, steps, hidden.to(unet.dtype), added_cond_kwargs=added).sample.float()
 
     def conditioning(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states and pooled embeddings of the captions in `rows`."""

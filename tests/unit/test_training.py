@@ -190,6 +190,22 @@ def test_a_lost_run_says_so_and_leaves_the_base_untouched(sdxl, monkeypatch):
     assert same(bits(sdxl), before)
 
 
+@pytest.mark.parametrize("text_encoders", [False, True])
+def test_preserve_all_learns_nothing(sdxl, text_encoders):
+    """Where the base's own prediction is the target of all time steps, a fresh adapter has nothing to learn."""
+    kept = result(sdxl, preserve=1.0, steps=3, text_encoders=text_encoders)
+    assert max(kept.losses) < 1e-9
+    assert all(not tensor.any() for key, tensor in kept.tensors.items() if "lora_B" in key)
+
+
+def test_preserve_keeps_the_noisy_end_only(sdxl):
+    """Half of the time steps learn the style, the other half the base."""
+    base = unet_output(sdxl)
+    losses = {share: sum(result(sdxl, preserve=share, steps=30).losses) for share in (0.0, 0.5, 1.0)}
+    assert losses[1.0] < 1e-6 < losses[0.5] < 0.8 * losses[0.0]
+    assert torch.equal(unet_output(sdxl), base)
+
+
 def test_sample_pictures_do_not_disturb(sdxl):
     def paint():
         torch.rand(7)
