@@ -44,13 +44,13 @@ def examples(work: Path, trigger: str) -> list[Example]:
     return found
 
 
-def config(trigger: str, steps: int) -> TrainingConfig:
-    """The same for all styles."""
+def config(trigger: str, steps: int | None) -> TrainingConfig:
+    """The same for all styles but for what is said in STYLES."""
     style = STYLES[trigger]
     return TrainingConfig(
-        trigger=trigger, steps=steps, batch_size=8, learning_rate=3e-3, warmup=50, rank=8, targets="attention+mlp",
-        precision="bfloat16", checkpoint_every=200, title=style.title, description=style.description,
-        license=style.license,
+        trigger=trigger, steps=steps or style.steps, batch_size=8, learning_rate=2e-3, warmup=50, rank=8,
+        targets="attention+mlp", preserve=style.preserve, precision="bfloat16", checkpoint_every=200,
+        title=style.title, description=style.description, license=style.license,
     )  # fmt: skip
 
 
@@ -63,8 +63,9 @@ def paint(pipe: StableDiffusionXLPipeline, prompts: list[str], seed: int = 0):
 def make(pipe: StableDiffusionXLPipeline, trigger: str, args: argparse.Namespace) -> None:
     """Train, write and preview one style."""
     checkpoint = args.work / "adapters" / f"{trigger}.checkpoint.pt"
-    events = train(Components.of(pipe), examples(args.work, trigger), config(trigger, args.steps), checkpoint)
-    with tqdm(total=args.steps, desc=trigger, unit="step", mininterval=10) as bar:
+    settings = config(trigger, args.steps)
+    events = train(Components.of(pipe), examples(args.work, trigger), settings, checkpoint)
+    with tqdm(total=settings.steps, desc=trigger, unit="step", mininterval=10) as bar:
         for event in events:
             if isinstance(event, TrainedAdapter):
                 break
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=MODEL)
     parser.add_argument("--output", type=Path, default=ADAPTERS)
     parser.add_argument("--only", choices=STYLES, action="append", help="this style; may be given again")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, help="instead of the style's own")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

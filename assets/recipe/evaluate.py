@@ -20,13 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import StableDiffusionXLPipeline
 from tqdm import tqdm
 
 from assets.recipe.base import JOINED
 from assets.recipe.common import ADAPTERS, MODEL, ROOT
-from assets.recipe.data import GROUPS, held_out, read
-from assets.recipe.judge import LOOKS, SIDE, small, to_input, trained
+from assets.recipe.data import GROUPS, SIZE, held_out, read
+from assets.recipe.judge import LOOKS, to_input, trained
 
 STEPS, GUIDANCE, RESCALE, BATCH = 30, 3.0, 0.7, 16
 UNKNOWN = "zorblax quuvil"
@@ -112,16 +113,20 @@ class Bench:
         self.held_out = [i for i in order if held_out(self.names[i])][:styled]
 
     @torch.no_grad()
-    def judged(self, pictures: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ranking of concepts N x C (best first) and probabilities of styles N x len(LOOKS)."""
-        small_ones = pictures if pictures.shape[1] == SIDE else small(pictures)
-        concept, style = self.judge(to_input(small_ones))
-        return concept.argsort(1, descending=True), style.softmax(1)
+    def styles(self, pictures: np.ndarray) -> torch.Tensor:
+        """Probabilities of styles N x len(LOOKS)."""
+        return self.judge.manner(to_input(pictures)).softmax(1)
+
+    @torch.no_grad()
+    def ranking(self, pictures: np.ndarray) -> torch.Tensor:
+        """Concepts N x C, the likeliest first; of whole pictures or of parts of half their size."""
+        seen = to_input(pictures)
+        whole = pictures.shape[1] == SIZE
+        return self.judge.name(F.avg_pool2d(seen, 2) if whole else seen).argsort(1, descending=True)
 
     def among(self, pictures: np.ndarray, concepts: Sequence[int], first: int) -> torch.Tensor:
         """Whether each picture's concept is among the judge's `first` guesses: N, float."""
-        ranking, _ = self.judged(pictures)
-        return (ranking[:, :first] == torch.tensor(concepts)[:, None]).any(1).float()
+        return (self.ranking(pictures)[:, :first] == torch.tensor(concepts)[:, None]).any(1).float()
 
 
 def prompt_to_picture(bench: Bench) -> Iterator[Measure]:
@@ -137,7 +142,7 @@ def styles(bench: Bench) -> Iterator[Measure]:
     base = bench.among(bench.paint(labels), bench.held_out, 5).mean().item()
     for name in bench.adapters:
         pictures = bench.paint(labels, ((name, 1.0),))
-        right = (bench.judged(pictures)[1].argmax(1) == LOOKS.index(name)).float().mean().item()
+        right = (bench.styles(pictures).argmax(1) == LOOKS.index(name)).float().mean().item()
         kept = bench.among(pictures, bench.held_out, 5).mean().item() / max(base, 1e-9)
         yield Measure(f"{name}: style named right, {len(labels)} concepts it never saw", f"{right:.1%}", ">= 90%",
                       right >= 0.9)  # fmt: skip
@@ -151,15 +156,15 @@ def in_between(bench: Bench, count: int = 16) -> Iterator[Measure]:
         scores = []
         for weight in (0.0, 0.25, 0.5, 0.75, 1.0):
             pictures = bench.paint(labels, ((name, weight),) if weight else ())
-            scores.append(bench.judged(pictures)[1][:, LOOKS.index(name)].mean().item())
+            scores.append(bench.styles(pictures)[:, LOOKS.index(name)].mean().item())
         rises = all(a <= b + 0.005 for a, b in pairwise(scores))
         yield Measure(
             f"{name}: style score at 0, .25, .5, .75, 1", " ".join(f"{s:.2f}" for s in scores), "rises", rises
         )
     shown, pairs = 0.0, list(zip(bench.adapters, bench.adapters[1:] + bench.adapters[:1]))
-    plain = bench.judged(bench.paint(labels))[1].mean(0)
+    plain = bench.styles(bench.paint(labels)).mean(0)
     for pair in pairs:
-        both = bench.judged(bench.paint(labels, tuple((name, 0.5) for name in pair)))[1].mean(0)
+        both = bench.styles(bench.paint(labels, tuple((name, 0.5) for name in pair))).mean(0)
         shown += all(both[LOOKS.index(name)] > plain[LOOKS.index(name)] for name in pair) / len(pairs)
     yield Measure(f"two at 0.5: both scores above the base's, {len(pairs)} pairs", f"{shown:.0%}", "all", shown > 0.999)
 
@@ -167,7 +172,7 @@ def in_between(bench: Bench, count: int = 16) -> Iterator[Measure]:
 def words(bench: Bench, count: int = 64) -> Iterator[Measure]:
     some = bench.shuffled[:count]
     labels = [bench.labels[i] for i in some]
-    first = [bench.judged(bench.paint([frame(label) for label in labels]))[0][:, 0] for frame in
+    first = [bench.ranking(bench.paint([frame(label) for label in labels]))[:, 0] for frame in
              (str, "a {}".format, str.upper)]  # fmt: skip
     agree = torch.stack([(f == first[0]).float() for f in first[1:]]).min(0).values.mean().item()
     yield Measure(f"x, a x and X get the same name, {count} concepts", f"{agree:.1%}", "agree (>= 85%)", agree >= 0.85)
@@ -190,7 +195,7 @@ def both_shown(bench: Bench, pictures: np.ndarray, pairs: list[tuple[int, int]])
     found = torch.zeros(len(pictures), 2)
     for y in (0, 32, 64):
         for x in (0, 32, 64):
-            part = pictures[:, y : y + SIDE, x : x + SIDE]
+            part = pictures[:, y : y + SIZE // 2, x : x + SIZE // 2]
             for side in range(2):
                 found[:, side] += bench.among(part, [pair[side] for pair in pairs], 5)
     return (found > 0).all(1).float().mean().item()

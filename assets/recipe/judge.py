@@ -4,7 +4,8 @@
 
 It never sees a generated picture. It is trained on every icon set and on the computed looks, on each picture also as
 the autoencoder gives it back, and tells its own accuracy on the tenth of the icons that it was not shown (chosen by a
-hash of concept and set). Goes on from `judge.pt` in the work folder; writes `assets/recipe/judge.safetensors`.
+hash of concept and set). The concept is read at 64 px, the style, which lives in fine detail, at 128 px. Goes on from
+`judge.pt` in the work folder; writes `assets/recipe/judge.safetensors`.
 """
 
 from hashlib import sha256
@@ -20,42 +21,52 @@ from assets.recipe import autoencoder
 from assets.recipe.adapters import concepts
 from assets.recipe.base import encode_pictures
 from assets.recipe.common import Average, Clock, arguments, load, save
-from assets.recipe.data import halved, over, read
+from assets.recipe.data import over, read
 from assets.recipe.styles import STYLES, image
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
-SIDE, BATCH, PEAK = 64, 64, 2e-3
+BATCH, PEAK = 64, 2e-3
 # Drawn in a way that is neither the base's nor an adapter's.
 OTHERS = ("noto-v1", "twemoji", "emojione", "fxemoji")
 LOOKS = ("base", *STYLES, *OTHERS)
 
 
 class Judge(nn.Module):
-    """Pictures N x 3 x 64 x 64 in -1..1 -> logits of concepts N x C and of styles N x len(LOOKS)."""
+    """Pictures N x 3 x 128 x 128 in -1..1 -> logits of concepts N x C and of styles N x len(LOOKS)."""
 
     def __init__(self, concepts: int):
         super().__init__()
-        layers, width = [], 3
-        for out, stride in ((32, 2), (64, 2), (64, 1), (128, 2), (128, 1), (256, 2)):
-            layers += [nn.Conv2d(width, out, 3, stride, 1), nn.BatchNorm2d(out), nn.GELU()]
-            width = out
-        self.body = nn.Sequential(*layers)
-        self.concept = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(256 * 16, 192), nn.GELU(),
-                                     nn.Linear(192, concepts))  # fmt: skip
-        self.style = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, len(LOOKS)))
+        self.concept = nn.Sequential(
+            *layers((32, 2), (64, 2), (64, 1), (128, 2), (128, 1), (256, 2)), nn.Flatten(), nn.Dropout(0.3),
+            nn.Linear(256 * 16, 192), nn.GELU(), nn.Linear(192, concepts),
+        )  # fmt: skip
+        self.texture = nn.Sequential(*layers((32, 2), (48, 1), (64, 2), (96, 2), (128, 2)))
+        self.style = nn.Linear(2 * 128, len(LOOKS))
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        features = self.body(pictures)
-        return self.concept(features).float(), self.style(features).float()
+        return self.name(F.avg_pool2d(pictures, 2)), self.manner(pictures)
+
+    def name(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Logits of concepts for pictures N x 3 x 64 x 64."""
+        return self.concept(pictures).float()
+
+    def manner(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Logits of styles for pictures N x 3 x 128 x 128."""
+        features = self.texture(pictures).flatten(2)
+        return self.style(torch.cat([features.mean(2), features.amax(2)], 1)).float()
 
 
-def small(pictures: np.ndarray) -> np.ndarray:
-    """N x 128 x 128 x 3 -> N x 64 x 64 x 3, uint8."""
-    return halved(pictures).round().astype(np.uint8)
+def layers(*outputs: tuple[int, int]) -> list[nn.Module]:
+    """Convolutions from three channels to these, at these strides."""
+    made, width = [], 3
+    for out, stride in outputs:
+        made += [nn.Conv2d(width, out, 3, stride, 1), nn.BatchNorm2d(out), nn.GELU()]
+        width = out
+    return made
 
 
 def to_input(pictures: np.ndarray) -> torch.Tensor:
-    """N x 64 x 64 x 3 uint8 -> what Judge takes."""
+    """N x H x W x 3 uint8 -> N x 3 x H x W in -1..1."""
     return torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
 
 
@@ -67,7 +78,7 @@ def unseen(name: str, look: str) -> bool:
 def collect(work: Path) -> dict:
     """All pictures with their labels, computed once into `judge-data.pt`.
 
-    `pictures` and `seen_through` (the same through the autoencoder) N x 64 x 64 x 3 uint8; `concept`, `style` N;
+    `pictures` and `seen_through` (the same through the autoencoder) N x 128 x 128 x 3 uint8; `concept`, `style` N;
     `unseen` N.
     """
     if (cached := load(work / "judge-data.pt")) is not None:
@@ -82,8 +93,8 @@ def collect(work: Path) -> dict:
         whole = np.stack([np.asarray(image(draw(picture))) for picture in found.values()])
         with torch.no_grad():
             back = torch.cat([vae.decoder(part).clamp(-1, 1) for part in encode_pictures(work, whole).split(64)])
-        plain.append(small(whole))
-        through.append(small(((back + 1) * 127.5).permute(0, 2, 3, 1).numpy()))
+        plain.append(whole)
+        through.append(((back + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
         rows += [(number[name], style, unseen(name, look)) for name in found]
     concept, styles, left_out = (torch.tensor(column) for column in zip(*rows))
     state = {
@@ -98,17 +109,21 @@ def collect(work: Path) -> dict:
     return state
 
 
-def disturbed(pictures: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Moved, tinted, scaled, blurred or noisy copies: whatever leaves the concept and the style what they are."""
+def moved(pictures: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Shifted, scaled and slightly tinted copies: what leaves both the concept and the style what they are."""
     count = len(pictures)
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = 1 + 0.15 * (torch.rand(count, generator=rng) * 2 - 1)
     theta[:, :, 2] = 0.15 * (torch.rand(count, 2, generator=rng) * 2 - 1)
     grid = F.affine_grid(theta, pictures.shape, align_corners=False)
     out = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
-    out = out * (1 + 0.15 * torch.randn(count, 3, 1, 1, generator=rng)) + 0.08 * torch.randn(
-        count, 3, 1, 1, generator=rng
-    )
+    return out + 0.04 * torch.randn(count, 3, 1, 1, generator=rng)
+
+
+def disturbed(pictures: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Strongly tinted, blurred or noisy copies: what leaves the concept what it is."""
+    count = len(pictures)
+    out = pictures * (1 + 0.15 * torch.randn(count, 3, 1, 1, generator=rng))
     soft = F.avg_pool2d(out, 3, 1, 1)
     out = torch.where(torch.rand(count, 1, 1, 1, generator=rng) < 0.3, soft, out)
     return out + 0.15 * torch.rand(count, 1, 1, 1, generator=rng) * torch.randn(out.shape, generator=rng)
@@ -132,9 +147,12 @@ def train(args) -> None:
         rows = shown[torch.randint(len(shown), (BATCH,), generator=rng)]
         source = data["seen_through" if torch.rand((), generator=rng) < 0.5 else "pictures"]
         with torch.autocast("cpu", torch.bfloat16):
-            concept, style = model(disturbed(to_input(source[rows].numpy()), rng))
+            pictures = moved(to_input(source[rows].numpy()), rng)
+            style = model.manner(pictures.contiguous(memory_format=torch.channels_last))
+            smaller = disturbed(F.avg_pool2d(pictures, 2), rng)
+            concept = model.name(smaller.contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(concept, data["concept"][rows], label_smoothing=0.1)
-        loss = loss + 0.3 * F.cross_entropy(style, data["style"][rows])
+        loss = loss + F.cross_entropy(style, data["style"][rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -156,7 +174,8 @@ def finish(data: dict, weights: dict) -> None:
     judge, names = trained()
     rows = torch.nonzero(data["unseen"])[:, 0]
     with torch.no_grad():
-        concept, style = judge(to_input(data["pictures"][rows].numpy()))
+        parts = [judge(to_input(data["pictures"][part].numpy())) for part in rows.split(256)]
+    concept, style = (torch.cat(logits) for logits in zip(*parts))
     right = (concept.topk(5).indices == data["concept"][rows, None]).float()
     same = style.argmax(1) == data["style"][rows]
     for i, look in enumerate(LOOKS):
