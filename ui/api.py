@@ -6,9 +6,11 @@ from dataclasses import asdict
 import gradio as gr
 from gradio import FileData
 
+from pipeline.conditioning import MAX_CHUNKS
+from pipeline.mix import MAX_ADAPTERS
 from pipeline.picture import MAX_BYTES
 from pipeline.prompt_styles import PROMPT_STYLES
-from pipeline.request import UPSCALERS
+from pipeline.request import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, SEEDS, UPSCALERS, Limits
 from ui.errors import in_words
 from ui.files import picture_files, upload_route, uploaded_bytes
 from ui.studio import FIELDS, Studio
@@ -33,12 +35,19 @@ def add_endpoints(studio: Studio) -> None:
     def tokenize(request: gr.Request, prompt: str, adapters: list[str] = []) -> dict:  # noqa: B006
         """Show how a prompt is read: tokens, weights, chunks of 75, what would be dropped or is clamped.
 
-        adapters: ids; `triggers` then tells which of their trigger words the prompt has, and which are missing.
+        Args:
+            prompt: any text
+            adapters: ids; `triggers` then tells which of their trigger words the prompt has, and which are missing
         """
         return studio.tokenize(prompt, adapters, request.session_hash)
 
     def schedule(scheduler: str = studio.engine.limits.scheduler, steps: int = studio.engine.limits.steps) -> dict:
-        """Tell the noise levels that a scheduler goes through, from the first step down to the picture."""
+        """Tell the noise levels that a scheduler goes through, from the first step down to the picture.
+
+        Args:
+            scheduler: as in /generate
+            steps: as in /generate
+        """
         return studio.schedule(scheduler, steps)
 
     def tiers(request: gr.Request) -> list[dict]:
@@ -55,7 +64,11 @@ def add_endpoints(studio: Studio) -> None:
         return studio.turnstile.status()
 
     async def search_adapters(words: str) -> list[dict]:
-        """Find LoRA adapters on the Hugging Face Hub for this base: id, downloads, likes, licence, base, url."""
+        """Find LoRA adapters on the Hugging Face Hub for this base: id, downloads, likes, licence, base, url.
+
+        Args:
+            words: what to look for
+        """
         return await studio.search(words)
 
     gr.api(adapters, api_name="adapters", **UNLIMITED)
@@ -99,15 +112,6 @@ def _generate(studio: Studio):
         eta: float = 0.0,
         metadata: bool = True,
     ) -> tuple[list[dict], dict]:
-        """Paint a prompt. Streams {"status": "waiting" | "painting", ...}; at last the pictures and their details.
-
-        adapters: [{"id": "ink", "weight": 0.8}, ...], weights -2 to 2. seed: -1 draws one; image i has seed + i.
-        normalize_adapters: scale the weights down so that their sizes add up to at most 1. image: a PNG, JPEG or WebP
-        file to begin with; strength 0 to 1 of the steps paint over it. hires_scale: up to 4 enlarges in a second pass,
-        by "pixels" or "latent", of which hires_strength of hires_steps (0: as many as steps) run. clip_skip: 0 is the
-        model's usual text layer (A1111's "Clip skip" less one). guidance_start and guidance_end: the share of the
-        steps that guidance acts in. metadata: write into the PNG how it was made.
-        """
         given = locals()
         values = {name: given[name] for name in FIELDS}
         with in_words():
@@ -117,7 +121,40 @@ def _generate(studio: Studio):
                 files = await picture_files(update.images, update.details.get("seeds", []))
                 yield [{"image": file, "caption": None} for file in files], update.details
 
+    generate.__doc__ = in_api_words(limits)
     return generate
+
+
+def in_api_words(limits: Limits) -> str:
+    """What /generate does and takes, in the form in which gradio reads it for the API page, OpenAPI and MCP."""
+    size = f"{limits.size_min} to {limits.size_max}, a multiple of {limits.size_step}"
+    return f"""Paint a prompt. Streams {{"status": "waiting" | "painting", ...}}, then the pictures and their details.
+
+    Args:
+        prompt: what to paint, up to {75 * MAX_CHUNKS} tokens, written as in AUTOMATIC1111
+        negative_prompt: what to leave out; no effect where guidance_scale is 1 or less
+        adapters: [{{"id": "ink", "weight": 0.8}}, ...], at most {MAX_ADAPTERS}, weights -2 to 2; ids from /adapters
+        width: pixels, {size}
+        height: pixels, {size}
+        steps: 1 to {MAX_STEPS}
+        guidance_scale: 0 to {MAX_GUIDANCE:g}
+        scheduler: one of {", ".join(limits.schedulers)}
+        seed: 0 to {SEEDS - 1}, or -1 to draw one; picture i has seed + i
+        num_images: 1 to {MAX_IMAGES}
+        normalize_adapters: scale the weights down so that their sizes add up to at most 1
+        image: a PNG, JPEG or WebP file to begin with
+        strength: 0 to 1, the share of the steps that paint over image
+        hires_scale: 1 to {MAX_HIRES_SCALE:g}; above 1 a second pass enlarges the picture
+        hires_steps: 0 to {MAX_STEPS}; 0 is as many as steps
+        hires_strength: 0 to 1, the share of hires_steps that run
+        hires_upscaler: what is enlarged, {" or ".join(UPSCALERS)}
+        clip_skip: 0 to {limits.clip_skip_max}; 0 is the model's usual text layer (A1111's "Clip skip" less one)
+        guidance_rescale: 0 to 1
+        guidance_start: 0 to 1, the share of the steps after which guidance begins
+        guidance_end: 0 to 1, the share of the steps after which it ends
+        eta: 0 to 1, noise that DDIM and TCD add
+        metadata: write into the PNG how it was made
+    """
 
 
 def _inspect(studio: Studio):
@@ -126,8 +163,11 @@ def _inspect(studio: Studio):
     async def inspect_adapter(request: gr.Request, file: FileData | None = None, repo_id: str = "") -> dict:
         """Judge an adapter before it is used: whether it fits this model, how much of it, its rank and triggers.
 
-        file: a .safetensors file. repo_id: "owner/repo", with @revision and /file.safetensors if need be. One of both.
         The id of one that fits can be used in /generate, in this session only, for as long as it lasts.
+
+        Args:
+            file: a .safetensors file, where repo_id is empty
+            repo_id: "owner/repo" on the Hugging Face Hub, with @revision and /file.safetensors if need be
         """
         return await studio.inspect(file, repo_id, request.session_hash, uploads)
 
@@ -138,7 +178,9 @@ def _export(studio: Studio):
     async def export_adapters(request: gr.Request, adapters: list[dict], rank: int = 0) -> tuple[FileData, dict]:
         """Write a mix of adapters as one .safetensors file, which at weight 1 is the mix.
 
-        adapters: as in /generate. rank: 0 keeps plain LoRAs exact; 1 to 1024 cuts each layer to that rank.
+        Args:
+            adapters: as in /generate
+            rank: 0 keeps plain LoRAs exact; 1 to 1024 cuts each layer to that rank
         """
         async with aclosing(studio.export(adapters, rank, request.session_hash)) as updates:
             async for file, details in updates:

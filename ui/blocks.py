@@ -84,6 +84,7 @@ def launch_arguments(library: Library, settings: Settings) -> dict:
         "show_error": False,
         "share": False,
         "ssr_mode": False,
+        "mcp_server": True,
         "run_history": False,
         "enable_monitoring": False,
         "footer_links": ["api", "settings"],
