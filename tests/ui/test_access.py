@@ -1,0 +1,29 @@
+"""What keeps people out: axe-core finds no serious violation on any part of the page, in any of its states."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+
+def violations(page) -> list[str]:
+    """The serious ones, each with the first element that has it."""
+    found = Axe().run(page).response["violations"]
+    return [f"{v['id']}: {v['help']} ({n['html'][:160]})" for v in found if v["impact"] in ("serious", "critical")
+            for n in v["nodes"][:3]]  # fmt: skip
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_serious_violation(visit, theme, width):
+    here = visit(theme=theme, width=width)
+    page = here.page
+    assert violations(page) == [], "first visit"
+    for style in ("ink", "neon"):
+        page.click(f'.card[data-style="{style}"]')
+        page.click(f'.mix-row[data-style="{style}"] .mix-open')
+    for label in page.locator(".label-wrap").all():
+        label.click()
+    page.wait_for_timeout(500)
+    assert violations(page) == [], "everything open"
+    here.paint("a red apple", Steps=4)
+    here.until("done")
+    assert violations(page) == [], "painted"
