@@ -15,6 +15,7 @@ from ui.studio import Studio
 from ui.theme import STATIC, theme
 from ui.turnstile import Turnstile
 from ui.web import app_arguments
+from ui.widgets import keyboard
 
 TITLE = "LoRA Atelier"
 HOUR = 3600
@@ -49,6 +50,7 @@ def build(engine: Engine, library: Library, settings: Settings) -> gr.Blocks:
     with Atelier(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True) as blocks:
         gr.HTML(HEADER.format(motto=motto(engine.profile)), apply_default_css=False, elem_id="masthead")
         add_generate_page(studio)
+        keyboard()
         add_endpoints(studio)
         blocks.unload(_forget(studio))
     return blocks.queue(api_open=False, max_size=settings.queue_size)

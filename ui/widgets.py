@@ -48,6 +48,11 @@ def prompt_looks(looks: list[dict], hint: str) -> gr.HTML:
     return _widget("looks", None, looks=looks, hint=hint)
 
 
+def keyboard() -> gr.HTML:
+    """What the keys do, and the sheet that lists them."""
+    return _widget("keys", None)
+
+
 def _widget(name: str, value: object, **props: object) -> gr.HTML:
     template, helpers, script = (
         (STATIC / file).read_text("utf-8") for file in (f"{name}.html", "dom.js", f"{name}.js")

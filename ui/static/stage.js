@@ -129,11 +129,5 @@ function show() {
   if (value.status === "sent") bringIntoView();
 }
 
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-  event.preventDefault();
-  if (document.documentElement.dataset.atelier === "running") return;
-  document.querySelector("#paint")?.click();
-});
 watch("value", show);
 show();

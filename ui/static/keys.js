@@ -1,0 +1,50 @@
+const KEYS = [
+  ["Ctrl or ⌘ + Enter", "Paint"],
+  ["Esc", "Cancel what is being painted"],
+  ["/", "To the prompt"],
+  ["← →", "To the next or previous style or picture, once one is chosen"],
+  ["1 2 3", "To another tab"],
+  ["?", "This list"],
+];
+const TYPING = "input:not([type=checkbox]), textarea, select, [contenteditable=true]";
+// What is laid out for walking through with the arrows.
+const WALKS = ".cards, .looks, [data-walk]";
+
+const running = () => document.documentElement.dataset.atelier === "running";
+const seen = (node) => node.offsetParent !== null;
+
+function walk(from, by) {
+  const place = from.closest(WALKS);
+  const stops = place ? [...place.querySelectorAll("button, a[href]")].filter(seen) : [];
+  const next = stops[stops.indexOf(from) + by];
+  next?.focus();
+  return Boolean(next);
+}
+
+// Whether a key that is pressed outside of text did something.
+function pressed(key) {
+  if (key === "?") return part("sheet").showModal(), true;
+  if (key === "/") return document.querySelector("#prompt textarea")?.focus(), true;
+  if (key === "ArrowRight" || key === "ArrowLeft") return walk(document.activeElement, key === "ArrowRight" ? 1 : -1);
+  const tab = /^[1-9]$/.test(key) && document.querySelectorAll("#rooms [role=tab]")[key - 1];
+  tab && tab.click();
+  return Boolean(tab);
+}
+
+document.addEventListener("keydown", (event) => {
+  if (part("sheet").open || event.defaultPrevented) return;
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    if (!running()) document.querySelector("#paint")?.click();
+  } else if (event.key === "Escape") {
+    if (running()) document.querySelector("#cancel")?.click();
+  } else if (!event.ctrlKey && !event.metaKey && !event.altKey && !event.target.matches(TYPING)) {
+    if (pressed(event.key)) event.preventDefault();
+  }
+});
+for (const [keys, what] of KEYS) {
+  const name = make("dt");
+  name.append(make("kbd", "", keys));
+  part("list").append(name, make("dd", "", what));
+}
+part("open").addEventListener("click", () => part("sheet").showModal());
