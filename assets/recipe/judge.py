@@ -19,7 +19,6 @@ from torch import nn
 
 from assets.recipe import autoencoder
 from assets.recipe.adapters import concepts
-from assets.recipe.base import encode_pictures
 from assets.recipe.common import Average, Clock, arguments, load, save
 from assets.recipe.data import over, read
 from assets.recipe.styles import STYLES, image
@@ -83,7 +82,8 @@ def collect(work: Path) -> dict:
     """
     if (cached := load(work / "judge-data.pt")) is not None:
         return cached
-    known, vae, rows = concepts(work), autoencoder.trained(work), []
+    known, rows = concepts(work), []
+    vae = autoencoder.trained(work).to(memory_format=torch.channels_last)
     number = {name: i for i, name in enumerate(known)}
     plain, through = [], []
     for style, look in enumerate(LOOKS):
@@ -91,10 +91,8 @@ def collect(work: Path) -> dict:
         draw = STYLES[look].look if look in STYLES else lambda icon: over(icon, np.float32(255))
         found = {icon.name: picture for icon, picture in zip(*read(work)[source]) if icon.name in known}
         whole = np.stack([np.asarray(image(draw(picture))) for picture in found.values()])
-        with torch.no_grad():
-            back = torch.cat([vae.decoder(part).clamp(-1, 1) for part in encode_pictures(work, whole).split(64)])
         plain.append(whole)
-        through.append(((back + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+        through.append(seen_through(vae, whole))
         rows += [(number[name], style, unseen(name, look)) for name in found]
     concept, styles, left_out = (torch.tensor(column) for column in zip(*rows))
     state = {
@@ -107,6 +105,18 @@ def collect(work: Path) -> dict:
     }
     save(work / "judge-data.pt", state)
     return state
+
+
+@torch.no_grad()
+def seen_through(vae, pictures: np.ndarray) -> np.ndarray:
+    """Pictures N x 128 x 128 x 3 (uint8) as the autoencoder gives them back."""
+    parts = []
+    with torch.autocast("cpu", torch.bfloat16):
+        for part in np.array_split(pictures, max(1, len(pictures) // 32)):
+            seen = to_input(part).contiguous(memory_format=torch.channels_last)
+            back = vae.decoder(vae.encoder(seen)).float().clamp(-1, 1)
+            parts.append(((back + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
+    return np.concatenate(parts)
 
 
 def moved(pictures: torch.Tensor, rng: torch.Generator) -> torch.Tensor:

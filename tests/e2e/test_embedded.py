@@ -1,14 +1,22 @@
 """The app as it comes, with the embedded model and its styles: real pictures, as the README promises them."""
 
+import functools
 import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from gradio_client import Client
 from PIL import Image
 
+from assets.recipe import judge
+from pipeline.models import load_profile
 from tests import serving
+
+LIMITS = load_profile("embedded").limits
+# Three chunks of CLIP's 75 tokens that name no thing.
+PRAISE = "a beautiful detailed very nice simple lovely high quality masterpiece, best sharp clean modern classic, " * 11
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +33,19 @@ def paint(client, prompt="a red apple", **values) -> bytes:
 
 def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), np.float32) / 255
+
+
+@functools.cache
+def judged() -> tuple[judge.Judge, list[str]]:
+    return judge.trained()
+
+
+@torch.no_grad()
+def guesses(png: bytes, count: int = 5) -> list[str]:
+    """The concepts that the recipe's judge takes a picture for, the likeliest first."""
+    model, names = judged()
+    concept, _ = model(judge.to_input(np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))[None]))
+    return [names[i] for i in concept[0].topk(count).indices]
 
 
 def saturation(picture: np.ndarray) -> float:
@@ -66,3 +87,17 @@ def test_two_styles_together_are_neither_alone(client):
     mixed = pixels(paint(client, adapters=both))
     for use in both:
         assert np.abs(mixed - pixels(paint(client, adapters=[use]))).mean() > 0.01
+
+
+@pytest.mark.parametrize("scheduler", LIMITS.schedulers)
+def test_every_preset_paints_a_red_apple(client, scheduler):
+    steps = min(30, dict(LIMITS.step_caps).get(scheduler, 30))
+    assert "red-apple" in guesses(paint(client, scheduler=scheduler, steps=steps))
+
+
+@pytest.mark.parametrize("concept", ["red-apple", "penguin", "castle"])
+def test_the_last_clause_of_a_long_prompt_is_painted(client, concept):
+    prompt = f"{PRAISE} a picture of a {concept.replace('-', ' ')}"
+    read = client.predict(prompt=prompt, api_name="/tokenize")
+    assert read["count"] >= 200 and read["chunks"] == 3 and not read["dropped"]
+    assert concept in guesses(paint(client, prompt))
