@@ -7,6 +7,7 @@ from pipeline.engine import Engine
 from pipeline.models import ModelProfile
 from pipeline.variants import read_wildcards
 from ui.api import add_endpoints
+from ui.compare import add_compare_page
 from ui.files import check_files
 from ui.generate import add_generate_page
 from ui.gpu import gpu_generator
@@ -48,7 +49,11 @@ def build(engine: Engine, library: Library, settings: Settings) -> gr.Blocks:
     studio = Studio(engine, library, turnstile, gpu_generator(engine), wildcards)
     with Atelier(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True) as blocks:
         gr.HTML(HEADER.format(motto=motto(engine.profile)), apply_default_css=False, elem_id="masthead")
-        add_generate_page(studio)
+        with gr.Tabs(elem_id="rooms"):
+            with gr.Tab("Paint"):
+                fields = add_generate_page(studio)
+            with gr.Tab("Compare") as room:
+                add_compare_page(studio, fields, room)
         add_endpoints(studio)
         blocks.unload(_forget(studio))
     return blocks.queue(api_open=False, max_size=settings.queue_size)

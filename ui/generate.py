@@ -41,9 +41,11 @@ class Widgets:
     examples: dict[str, gr.Button]
 
 
-def add_generate_page(studio: Studio) -> None:
-    """Add the page to the Blocks that is being built."""
-    wire(layout(studio), studio)
+def add_generate_page(studio: Studio) -> dict[str, gr.components.Component]:
+    """Add the page to the Blocks that is being built; the widgets of a request by the names of its fields."""
+    widgets = layout(studio)
+    wire(widgets, studio)
+    return widgets.fields
 
 
 def layout(studio: Studio) -> Widgets:

@@ -12,11 +12,15 @@ from lora.adapter import warnings
 from lora.errors import InvalidRequest
 from lora.formats import MAX_RANK
 from lora.library import Library
+from pipeline import infotext
 from pipeline import request as requests
 from pipeline.checks import text, whole
+from pipeline.compare import Grid, grid
+from pipeline.decode import encode_png
 from pipeline.engine import DenoiseStep, Engine, Generation
 from pipeline.mix import adapter_ids, adapter_mix, trigger_words
 from pipeline.request import GenerationRequest
+from pipeline.sheet import sheet
 from pipeline.tiers import tiers
 from pipeline.variants import Wildcards
 from ui.errands import Errands
@@ -24,7 +28,7 @@ from ui.errors import in_words
 from ui.files import served, uploaded
 from ui.gpu import Paint
 from ui.stream import newest
-from ui.turnstile import Turnstile
+from ui.turnstile import Ticket, Turnstile
 
 FIELDS = (
     "prompt", "negative_prompt", "adapters", "width", "height", "steps", "guidance_scale", "scheduler", "seed",
@@ -75,23 +79,62 @@ class Studio:
         with in_words():
             request = GenerationRequest.create(values, self.engine.limits, self._finder(session), self.wildcards)
             seconds = self.engine.expected_seconds(request)
-            ticket = self.turnstile.enter(session, seconds)
-            try:
-                async for place in self.turnstile.wait(ticket):
-                    yield Update({"status": "waiting", **asdict(place)})
-                async with aclosing(newest(lambda: self._paint(request), self._painters)) as news:
-                    update = Update({"status": "painting", "image": 0, "images": request.num_images, "step": 0,
-                                     "steps": request.total_steps, "preview": None})  # fmt: skip
+            async with aclosing(self._painted(request, self.turnstile.enter(session, seconds))) as updates:
+                async for update in updates:
                     yield update
-                    async for item in news:
-                        # Without news the same again: gradio notices at a yield that nobody listens any more.
-                        update = told(item) if item else update
-                        if isinstance(item, Generation):
-                            self.engine.observe(request, item)
-                            update.details["warnings"] = warnings(request.mix[0])
-                        yield update
-            finally:
-                self.turnstile.leave(ticket)
+
+    async def plan(self, values: Mapping[str, object], axes: Mapping[str, object], session: str) -> Grid:
+        """Check a comparison, in a thread: each cell is a request. Raises gradio errors only."""
+        with in_words():
+            wanted = partial(grid, values, axes, self.engine.limits, self._finder(session), self.wildcards)
+            return await asyncio.to_thread(wanted)
+
+    def grid_seconds(self, wanted: Grid) -> float:
+        """What all cells of a comparison should take, without the waiting."""
+        return round(sum(self.engine.expected_seconds(cell.request) for cell in wanted.cells), 1)
+
+    async def compare(self, wanted: Grid, session: str) -> AsyncIterator[Update]:
+        """Paint the cells of a comparison, each as if it came alone: waiting, painting and "cell", which has its file.
+
+        Each has a ticket of its own, so whoever waits has a turn between two of them. At last the sheet. Raises gradio
+        errors only; closing it stops the painting.
+        """
+        with in_words():
+            files, details = [], []
+            for number, cell in enumerate(wanted.cells):
+                where = {"cell": number, "cells": len(wanted.cells)}
+                ticket = self.turnstile.enter(session, self.engine.expected_seconds(cell.request), again=number > 0)
+                async with aclosing(self._painted(cell.request, ticket)) as updates:
+                    async for update in updates:
+                        said = {k: v for k, v in update.details.items() if k not in ("image", "images")}
+                        if update.images:
+                            files += update.images
+                            said |= {"status": "cell", "column": cell.column, "row": cell.row}
+                            details.append(said)
+                        yield Update(said | where, update.images)
+            drawn = await asyncio.to_thread(_sheet, wanted, files, details)
+            yield Update({"status": "done", **wanted.public, "cells": details}, (drawn,))
+
+    async def _painted(self, request: GenerationRequest, ticket: Ticket) -> AsyncIterator[Update]:
+        """Wait for the turn of a ticket, paint, and give it back."""
+        try:
+            async for place in self.turnstile.wait(ticket):
+                yield Update({"status": "waiting", **asdict(place)})
+            async with aclosing(newest(lambda: self._paint(request), self._painters)) as news:
+                update = Update({"status": "painting", "image": 0, "images": request.num_images, "step": 0,
+                                 "steps": request.total_steps, "preview": None})  # fmt: skip
+                yield update
+                async for item in news:
+                    # Without news the same again: gradio notices at a yield that nobody listens any more.
+                    update = told(item) if item else update
+                    if isinstance(item, Generation):
+                        # The engine is free: whoever is next need not wait until this one's files are written.
+                        self.turnstile.leave(ticket)
+                        self.engine.observe(request, item)
+                        update.details["warnings"] = warnings(request.mix[0])
+                    yield update
+        finally:
+            self.turnstile.leave(ticket)
 
     def tokenize(self, prompt: object, adapters: object = (), session: str = "") -> dict:
         """How a prompt is read, and which trigger words of the adapters of these ids it has. Raises gradio errors."""
@@ -165,3 +208,9 @@ def told(item: DenoiseStep | Generation) -> Update:
         {"status": "painting", "image": item.image, "images": item.images, "step": item.step, "steps": item.steps,
          "preview": preview}
     )  # fmt: skip
+
+
+def _sheet(wanted: Grid, files: list[bytes], details: list[dict]) -> bytes:
+    """The sheet as a PNG file that says how it was made, as its cells do."""
+    says = wanted.cells[0].request.metadata
+    return encode_png(sheet(wanted, files), infotext.write(details[0], more=wanted.infotext) if says else "")

@@ -56,10 +56,14 @@ class Turnstile:
         self._order: list[Ticket] = []
         self._turns = 0
 
-    def enter(self, session: str, seconds: float) -> Ticket:
-        """Join the queue; whoever enters must `leave`. Raises Busy when there is no place left."""
+    def enter(self, session: str, seconds: float, again: bool = False) -> Ticket:
+        """Join the queue; whoever enters must `leave`. Raises Busy when there is no place left.
+
+        `again`: a job of many parts has had a turn and stands behind all others for its next one. It is not refused,
+        for its first parts would be lost; there are no more of those than jobs that run.
+        """
         line = self._lines.get(session)
-        if len(self._running) >= self.at_once:
+        if len(self._running) >= self.at_once and not again:
             come_back = f"try again in about {max(1, math.ceil(self._rest()))} s"
             if len(self._order) >= self.places:
                 raise Busy(f"All {self.places} places in the queue are taken; {come_back}.")

@@ -133,7 +133,9 @@ document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
   if (document.documentElement.dataset.atelier === "running") return;
-  document.querySelector("#paint")?.click();
+  // In another room it is not to be seen.
+  const paint = document.querySelector("#paint");
+  if (paint?.offsetParent) paint.click();
 });
 watch("value", show);
 show();
