@@ -8,11 +8,12 @@ from contextlib import aclosing
 import gradio as gr
 from gradio import FileData
 
-from pipeline.compare import AXES, MAX_CELLS, Grid, listed
+from pipeline.checks import switch
+from pipeline.compare import AXES, MAX_CELLS, listed
 from pipeline.picture import MAX_BYTES
 from ui.errors import in_words
 from ui.files import picture_file, upload_route, uploaded_bytes
-from ui.studio import FIELDS, Studio
+from ui.studio import FIELDS, Studio, Update
 from ui.widgets import compare_axes, compare_board
 
 SIDES = ("x_axis", "x_values", "y_axis", "y_values")
@@ -34,18 +35,18 @@ def endpoint(studio: Studio, generate: Callable) -> Callable:
         A seed of -1 is drawn once. dry_run: only tell {"cells", "expected_seconds", ...}. The other fields are those
         of /generate; each cell is the same as that request alone.
 
-        Streams {"status": "waiting" | "painting" | "cell", "cell": 0-based, "cells": how many, ...}, "cell" with its
-        `image`; at last the sheet, and `cells` with the image and details of each.
+        Streams {"status": "planned" | "waiting" | "painting" | "cell", "cell": 0-based, "cells": how many, ...}, where
+        "cell" has its `image`; at last the sheet, and `cells` with the image and details of each.
         """
         values = dict(zip(names, given))
         with in_words():
             values["image"] = await uploaded_bytes("image", values["image"], uploads, MAX_BYTES)
-        axes = {name: values[name] for name in SIDES}
-        wanted = await studio.plan({name: values[name] for name in FIELDS}, axes, request.session_hash)
-        if values["dry_run"]:
-            yield None, {"status": "planned", **planned(studio, wanted)}
+            dry = switch("dry_run", values["dry_run"])
+        asked = {name: values[name] for name in FIELDS}, {name: values[name] for name in SIDES}, request.session_hash
+        if dry:
+            yield None, {"status": "planned", **await studio.plan(*asked)}
             return
-        async with aclosing(_with_files(studio, wanted, request.session_hash)) as events:
+        async with aclosing(_with_files(studio.compare(*asked))) as events:
             async for event in events:
                 yield event.pop("sheet", None), event
 
@@ -59,17 +60,10 @@ def endpoint(studio: Studio, generate: Callable) -> Callable:
     return compare
 
 
-def planned(studio: Studio, wanted: Grid) -> dict:
-    """What a comparison comes to before it is painted."""
-    request = wanted.cells[0].request
-    return {**wanted.public, "cells": len(wanted.cells), "expected_seconds": studio.grid_seconds(wanted),
-            "width": request.passes[-1].width, "height": request.passes[-1].height}  # fmt: skip
-
-
-async def _with_files(studio: Studio, wanted: Grid, session: str) -> AsyncIterator[dict]:
+async def _with_files(comparison: AsyncIterator[Update]) -> AsyncIterator[dict]:
     """What happens, with the pictures as files: `image` of a cell, at last `sheet` and the images of all cells."""
     images = []
-    async with aclosing(studio.compare(wanted, session)) as updates:
+    async with aclosing(comparison) as updates:
         async for update in updates:
             event = dict(update.details)
             if event["status"] == "cell":
@@ -99,15 +93,15 @@ def _wire(studio: Studio, fields: dict, room: gr.Tab, axes: gr.HTML, board: gr.H
     (start, cancel), uploads, inputs = buttons, upload_route(), {*fields.values(), axes}
     here = {"fn": None, "api_visibility": "private"}
 
-    async def wanted(values: dict, session: str) -> Grid:
+    async def asked(values: dict, session: str) -> tuple[dict, dict, str]:
         raw = {name: values[widget] for name, widget in fields.items()}
         with in_words():
             raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
-        return await studio.plan(raw | {"num_images": 1}, _axes(values[axes]), session)
+        return raw | {"num_images": 1}, _axes(values[axes]), session
 
     async def cost(values: dict, request: gr.Request) -> gr.HTML:
         try:
-            plan = planned(studio, await wanted(values, request.session_hash))
+            plan = await studio.plan(*await asked(values, request.session_hash))
         except gr.Error as error:
             plan = {"error": error.message}
         known = studio.library.all(request.session_hash)
@@ -115,11 +109,13 @@ def _wire(studio: Studio, fields: dict, room: gr.Tab, axes: gr.HTML, board: gr.H
 
     async def fill(values: dict, request: gr.Request) -> AsyncIterator[dict]:
         try:
-            grid = await wanted(values, request.session_hash)
-            shown, painted = planned(studio, grid), []
-            async with aclosing(_with_files(studio, grid, request.session_hash)) as events:
+            shown, painted = {}, []
+            comparison = studio.compare(*await asked(values, request.session_hash), page=True)
+            async with aclosing(_with_files(comparison)) as events:
                 async for event in events:
-                    if event["status"] == "cell":
+                    if event["status"] == "planned":
+                        shown = event
+                    elif event["status"] == "cell":
                         painted.append(event["image"])
                     # Told anew each time: the browser shows the newest and may have missed those before.
                     yield shown | event | {"cells": shown["cells"], "painted": painted}

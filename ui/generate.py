@@ -104,7 +104,7 @@ def wire(widgets: Widgets, studio: Studio) -> None:
             raw = {name: values[widget] for name, widget in fields.items()}
             with in_words():
                 raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
-            async with aclosing(studio.generate(raw, request.session_hash)) as updates:
+            async with aclosing(studio.generate(raw, request.session_hash, page=True)) as updates:
                 async for update in updates:
                     files = await picture_files(update.images, update.details.get("seeds", []))
                     # While painting `images` is how many there will be, at last it is the files.

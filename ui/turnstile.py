@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from lora.errors import Busy
 
+CLOSING = "The house is being closed and will open anew; try again in a minute."
+
 
 @dataclass(eq=False)
 class Ticket:
@@ -55,6 +57,7 @@ class Turnstile:
         self._running: list[Ticket] = []
         self._order: list[Ticket] = []
         self._turns = 0
+        self._shut = False
 
     def enter(self, session: str, seconds: float, again: bool = False) -> Ticket:
         """Join the queue; whoever enters must `leave`. Raises Busy when there is no place left.
@@ -62,6 +65,8 @@ class Turnstile:
         `again`: a job of many parts has had a turn and stands behind all others for its next one. It is not refused,
         for its first parts would be lost; there are no more of those than jobs that run.
         """
+        if self._shut:
+            raise Busy(CLOSING)
         line = self._lines.get(session)
         if len(self._running) >= self.at_once and not again:
             come_back = f"try again in about {max(1, math.ceil(self._rest()))} s"
@@ -75,7 +80,10 @@ class Turnstile:
         return ticket
 
     async def wait(self, ticket: Ticket, pulse: float = 1.0) -> AsyncIterator[Place]:
-        """Yield the ticket's place every `pulse` seconds until it is its turn. Holds no thread."""
+        """Yield the ticket's place every `pulse` seconds until it is its turn. Holds no thread.
+
+        Raises Busy when the turnstile is shut before that.
+        """
         while not ticket.turn.is_set():
             yield self.place(ticket)
             try:
@@ -83,6 +91,14 @@ class Turnstile:
                     await ticket.turn.wait()
             except TimeoutError:
                 continue
+        if ticket.since is None:
+            raise Busy(CLOSING)
+
+    def shut(self) -> None:
+        """Let nobody in from now on, and tell those who wait. Whoever runs goes on."""
+        self._shut = True
+        for ticket in self._order:
+            ticket.turn.set()
 
     def leave(self, ticket: Ticket) -> None:
         """Give the ticket back, whether its job has run or not; a second time does nothing."""
@@ -115,7 +131,7 @@ class Turnstile:
 
     def _advance(self) -> None:
         self._order = self._turns_to_come()
-        while self._order and len(self._running) < self.at_once:
+        while self._order and len(self._running) < self.at_once and not self._shut:
             ticket = self._order.pop(0)
             line = self._lines[ticket.session]
             line.waiting.popleft()

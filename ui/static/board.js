@@ -1,4 +1,4 @@
-const RUNNING = ["sent", "waiting", "painting", "cell"];
+const RUNNING = ["sent", "planned", "waiting", "painting", "cell"];
 const NAMES = { adapter: "Style", adapter_weight: "Strength", prompt: "Words", scheduler: "Scheduler", steps: "Steps", guidance_scale: "Guidance", seed: "Seed" };
 let drawn = "";
 let stopped = false;
@@ -58,7 +58,7 @@ const share = (value) => (value.cells ? (value.painted.length + (value.status ==
 
 function sentence(value) {
   if (value.status === "empty") return "Every picture of a comparison is the one that these settings paint alone.";
-  if (value.status === "sent") return "Sent …";
+  if (value.status === "sent" || value.status === "planned") return "Sent …";
   if (value.status === "waiting") {
     const turn = value.place > 1 ? `after ${plural(value.place - 1, "other picture")}` : "next";
     return `Picture ${value.cell + 1} of ${value.cells}, in the queue: ${turn}.`;
