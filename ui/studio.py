@@ -147,7 +147,6 @@ class Studio:
             async with aclosing(newest(lambda: self._paint(request), self._painters)) as news:
                 update = Update({"status": "painting", "image": 0, "images": request.num_images, "step": 0,
                                  "steps": request.total_steps, "preview": None})  # fmt: skip
-                yield update
                 async for item in news:
                     # Without news the same again: gradio notices at a yield that nobody listens any more.
                     update = told(item) if item else update
