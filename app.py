@@ -18,18 +18,21 @@ from lora.errors import AtelierError
 from lora.hub import Hub
 from lora.private import Bounds, PrivateAdapters
 from pipeline.house import open_house
-from ui.blocks import build, launch_arguments
+from ui.blocks import build, launch_arguments, open_studio
+from ui.closing import Closing
+from ui.journal import write_to
 from ui.settings import Settings, read_settings
 
 MB = 2**20
 
 
 def compose(settings: Settings):
-    """The Blocks and the arguments to launch it with.
+    """The Blocks, the arguments to launch it with, and how it ends.
 
     The model is loaded here: whoever sees the page can paint, and ZeroGPU wants it on "cuda" before it forks.
     """
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    write_to(sys.stderr)
     logging.getLogger("httpx").setLevel("WARNING")  # Gradio asks itself at start whether it is there.
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -38,21 +41,24 @@ def compose(settings: Settings):
     engine, library = open_house(
         settings.profile, settings.base_model, settings.adapters_dir, PrivateAdapters(bounds), hub
     )
-    return build(engine, library, settings), launch_arguments(library, settings)
+    studio = open_studio(engine, library, settings)
+    closing = Closing(studio.turnstile, settings.drain_seconds)
+    return build(studio, settings), launch_arguments(studio, settings, closing), closing
 
 
 try:
     settings = read_settings()
-    demo, launch = compose(settings)
+    demo, launch, closing = compose(settings)
 except AtelierError as error:
     print(error, file=sys.stderr)
     sys.exit(2)
 
 if __name__ == "__main__":
+    closing.listen()
     try:
         demo.launch(**launch, prevent_thread_lock=True)
     except OSError:
         print(f"PORT {settings.port} of {settings.address} cannot be used; is it taken already?", file=sys.stderr)
         sys.exit(2)
     print(f"LoRA Atelier is open at {demo.local_url}", flush=True)
-    demo.block_thread()
+    closing.serve(demo)

@@ -112,6 +112,11 @@ class Composer:
         """What is on the layers of the text encoders; equal where they give equal encodings."""
         return frozenset((place, terms) for place, terms in self._on.items() if place[0] != "unet")
 
+    @property
+    def count(self) -> int:
+        """How many adapters are on the model."""
+        return len(self._applied)
+
     @torch.no_grad()
     def changed(self, mix: AdapterMix) -> dict[Place, tuple[torch.Tensor, list]]:
         """W0 and the (delta, weight) terms of each layer that a mix changes, as of the first step."""

@@ -97,6 +97,10 @@ class Library:
         """How large a visitor's file may be."""
         return self._private.bounds.file_bytes
 
+    def count(self) -> dict[str, int]:
+        """How many adapters there are, and what those of all visitors come to."""
+        return {"shared": len(self._shared), **self._private.count()}
+
     def all(self, session: str | None = None) -> tuple[Adapter, ...]:
         """The shared adapters, in the order of the folders and of the names, and then the session's own."""
         return (*self._shared.values(), *(self._private.all(session) if session else ()))

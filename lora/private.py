@@ -55,6 +55,13 @@ class PrivateAdapters:
         self._lock = threading.Lock()
         self._shelves: dict[str, Shelf] = {}
 
+    def count(self) -> dict[str, int]:
+        """How many there are, and their bytes."""
+        with self._lock:
+            shelves = list(self._shelves.values())
+            return {"own": sum(len(shelf.adapters) for shelf in shelves),
+                    "own_bytes": sum(sum(shelf.folders.values()) for shelf in shelves)}  # fmt: skip
+
     def all(self, session: str) -> tuple[Adapter, ...]:
         """The session's adapters, the oldest first."""
         with self._lock:

@@ -185,6 +185,11 @@ class Conditioner:
         self._cache: OrderedDict[Hashable, Conditioning] = OrderedDict()
         self._bytes = 0
 
+    @property
+    def nbytes(self) -> int:
+        """How much memory what is kept takes."""
+        return self._bytes
+
     def __call__(
         self, prompt: str, negative: str, steps: int, adapters: Hashable = (), clip_skip: int = 0
     ) -> tuple[Pair, ...]:

@@ -161,6 +161,17 @@ class Engine:
         """Predicted run time: measured seconds per step and pixel, or the profile's guess before the first run."""
         return self._work(request) * (self._step_seconds or self.profile.step_seconds)
 
+    def state(self) -> dict:
+        """What it has learned and holds in memory, in numbers."""
+        _, composer, _ = self.load()
+        memory = {f"{name}_bytes": size for name, size in composer.memory().items()}
+        texts = self._conditioner.nbytes if self._conditioner else 0
+        return {
+            "step_seconds": self._step_seconds and round(self._step_seconds, 4),
+            "adapters_on": composer.count,
+            "memory": memory | {"texts_bytes": texts},
+        }
+
     def observe(self, request: GenerationRequest, generation: Generation) -> None:
         """Learn from a run how long a step takes. Whoever gets a Generation tells: it may come from another process."""
         now = generation.details["timings"]["total"] / self._work(request)

@@ -33,12 +33,12 @@ _COMFY = {
 _FIELD = re.compile(r'\s{0,9}(\w[\w /-]{0,60}):\s{0,9}("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 
 
-def write(details: Mapping, index: int = 0) -> str:
-    """The text of picture `index` of a Generation's details."""
+def write(details: Mapping, index: int = 0, more: Mapping[str, str] | None = None) -> str:
+    """The text of picture `index` of a Generation's details, with `more` fields at its end."""
     prompt, negative = details["prompts"][index], details["negative_prompts"][index]
     uses = details["adapters"]
     tags = "".join(f" <lora:{use['id']}:{use['weight']:g}>" for use in uses)
-    fields = _fields(details, index)
+    fields = _fields(details, index) | (more or {})
     lines = [prompt + tags, *([NEGATIVE + negative] if negative else [])]
     told = "\n".join([*lines, _joined(fields)])
     read = parse(told)

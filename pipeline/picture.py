@@ -27,8 +27,11 @@ class Picture:
     def read(cls, data: object, width: int, height: int, name: str = "image") -> "Picture":
         """Decode a PNG, JPEG or WebP file: upright, alpha on white, cut about its centre and resized.
 
-        Raises InvalidRequest naming the field `name`; too large a picture is refused by its header, undecoded.
+        One that was read at that size is taken as it is. Raises InvalidRequest naming the field `name`; too large a
+        picture is refused by its header, undecoded.
         """
+        if isinstance(data, cls) and (data.width, data.height) == (width, height):
+            return data
         allowed = "a PNG, JPEG or WebP file"
         if not isinstance(data, bytes):
             raise InvalidRequest(name, data, allowed)

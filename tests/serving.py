@@ -31,12 +31,14 @@ LONG = {"steps": 150, "num_images": 4}
 
 @dataclass(frozen=True)
 class Server:
-    """A running app: its address, where its log goes and where its temporary files are, and the Hub that it knows."""
+    """A running app: its address, its log, its temporary files, the Hub that it knows, its model and its process."""
 
     url: str
     log: Path
     scratch: Path | None = None
     hub: FakeHub | None = None
+    model: Path | None = None
+    process: subprocess.Popen | None = None
 
     def queue(self) -> dict:
         """What /queue says."""
@@ -92,7 +94,7 @@ def shared() -> Server:
         folder / "log", BASE_MODEL=model, ADAPTERS_DIR=styles, TMPDIR=folder / "tmp", UPLOAD_MB=1, HUB_TIMEOUT=1,
         HF_ENDPOINT=hub.url, HF_HUB_OFFLINE=0, GRADIO_HEARTBEAT_INTERVAL=1, WILDCARDS_DIR=folder / "lists",
     )  # fmt: skip
-    return replace(server, scratch=folder / "tmp", hub=hub)
+    return replace(server, scratch=folder / "tmp", hub=hub, model=model)
 
 
 def start(log: Path, **settings: object) -> Server:
@@ -110,7 +112,7 @@ def start(log: Path, **settings: object) -> Server:
         process.kill()
         process.wait()
 
-    server = Server(f"http://127.0.0.1:{port}", log)
+    server = Server(f"http://127.0.0.1:{port}", log, process=process)
     deadline = time.monotonic() + 120
     while True:
         try:

@@ -11,6 +11,7 @@ from pipeline.mix import MAX_ADAPTERS
 from pipeline.picture import MAX_BYTES
 from pipeline.prompt_styles import PROMPT_STYLES
 from pipeline.request import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, SEEDS, UPSCALERS, Limits
+from ui import compare
 from ui.errors import in_words
 from ui.files import picture_files, upload_route, uploaded_bytes
 from ui.studio import FIELDS, Studio
@@ -26,7 +27,8 @@ def add_endpoints(studio: Studio) -> None:
     `gr.api` hands over the JSON values as they came. So every value, also one that a widget would have refused or
     changed, meets `GenerationRequest.create` and its sentences.
     """
-    gr.api(_generate(studio), api_name="generate", **UNLIMITED)
+    generate = _generate(studio)
+    gr.api(generate, api_name="generate", **UNLIMITED)
 
     def adapters() -> list[dict]:
         """List the styles that can be put on: id, name, source, triggers, rank, parameters, size, licence, preview."""
@@ -80,6 +82,7 @@ def add_endpoints(studio: Studio) -> None:
     gr.api(schedule, api_name="schedule", **UNLIMITED)
     gr.api(tiers, api_name="tiers", **UNLIMITED)
     gr.api(prompt_styles, api_name="prompt_styles", **UNLIMITED)
+    gr.api(compare.endpoint(studio, generate), api_name="compare", **UNLIMITED)
 
 
 def _generate(studio: Studio):

@@ -7,10 +7,14 @@ from pipeline.engine import Engine
 from pipeline.models import ModelProfile
 from pipeline.variants import read_wildcards
 from ui.api import add_endpoints
+from ui.closing import Closing
+from ui.compare import add_compare_page
 from ui.files import check_files
 from ui.generate import add_generate_page
 from ui.gpu import gpu_generator
+from ui.journal import Journal
 from ui.settings import Settings
+from ui.status import status_routes
 from ui.studio import Studio
 from ui.theme import STATIC, theme
 from ui.turnstile import Turnstile
@@ -19,7 +23,6 @@ from ui.widgets import keyboard
 
 TITLE = "LoRA Atelier"
 HOUR = 3600
-MB = 2**20
 HEADER = """
 <header class="masthead">
   <span class="mark" aria-hidden="true"><i></i><i></i><i></i></span>
@@ -42,14 +45,22 @@ class Atelier(gr.Blocks):
         inputs.extend(block.value for block in block_fn.inputs[len(inputs) :])
 
 
-def build(engine: Engine, library: Library, settings: Settings) -> gr.Blocks:
-    """The Blocks, with its queue. Pictures are deleted from the server a day after they were made."""
+def open_studio(engine: Engine, library: Library, settings: Settings) -> Studio:
+    """Engine, styles and queue as the settings want them."""
     turnstile = Turnstile(settings.queue_size, settings.session_queue_size)
     wildcards = read_wildcards(settings.wildcards_dir) if settings.wildcards_dir else {}
-    studio = Studio(engine, library, turnstile, gpu_generator(engine), wildcards)
+    return Studio(engine, library, turnstile, gpu_generator(engine), wildcards, Journal(settings.log_prompts))
+
+
+def build(studio: Studio, settings: Settings) -> gr.Blocks:
+    """The Blocks, with its queue. Pictures are deleted from the server a day after they were made."""
     with Atelier(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True) as blocks:
-        gr.HTML(HEADER.format(motto=motto(engine.profile)), apply_default_css=False, elem_id="masthead")
-        add_generate_page(studio)
+        gr.HTML(HEADER.format(motto=motto(studio.profile)), apply_default_css=False, elem_id="masthead")
+        with gr.Tabs(elem_id="rooms"):
+            with gr.Tab("Paint"):
+                fields = add_generate_page(studio)
+            with gr.Tab("Compare") as room:
+                add_compare_page(studio, fields, room)
         keyboard()
         add_endpoints(studio)
         blocks.unload(_forget(studio))
@@ -69,15 +80,16 @@ def motto(profile: ModelProfile) -> str:
     return f"Words become pictures; styles go on top. <span>{profile.name} model, {size}</span>"
 
 
-def launch_arguments(library: Library, settings: Settings) -> dict:
+def launch_arguments(studio: Studio, settings: Settings, closing: Closing) -> dict:
     """How the Blocks is served. In gradio 6 theme and style belong here."""
+    routes = status_routes(studio) if settings.status_page else []
     return {
         "server_name": settings.address,
         "server_port": settings.port,
         "theme": theme(),
         "css_paths": STATIC / "style.css",
         "favicon_path": STATIC / "favicon.svg",
-        "app_kwargs": app_arguments(library, settings.upload_mb * MB, settings.uploads_total_mb * MB),
+        "app_kwargs": app_arguments(studio.library, settings, routes, closing.lifespan),
         # Those who wait at the turnstile hold no thread, but each takes one of gradio's slots of that name.
         "max_threads": settings.queue_size + 40,
         # Gradio keeps the last values of each session, previews among them.

@@ -19,11 +19,15 @@ NOT_UPLOADED = "A file of this call was not uploaded here; send it with the clie
 
 async def picture_files(images: tuple[bytes, ...], seeds: list[int]) -> list[dict]:
     """Write PNG files and describe them as gradio's file data. Written in a thread: disks can be slow."""
-    return await asyncio.gather(*(asyncio.to_thread(_write, image, seed) for image, seed in zip(images, seeds)))
+    return await asyncio.gather(*(picture_file(image, f"atelier-{seed}.png") for image, seed in zip(images, seeds)))
 
 
-def _write(image: bytes, seed: int) -> dict:
-    name = f"atelier-{seed}.png"
+async def picture_file(image: bytes, name: str) -> dict:
+    """One of them, under that name."""
+    return await asyncio.to_thread(_write, image, name)
+
+
+def _write(image: bytes, name: str) -> dict:
     path = save_bytes_to_cache(image, name, cache_dir=get_upload_folder())
     return FileData(path=path, orig_name=name, mime_type="image/png", size=len(image)).model_dump()
 

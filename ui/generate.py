@@ -41,9 +41,11 @@ class Widgets:
     examples: dict[str, gr.Button]
 
 
-def add_generate_page(studio: Studio) -> None:
-    """Add the page to the Blocks that is being built."""
-    wire(layout(studio), studio)
+def add_generate_page(studio: Studio) -> dict[str, gr.components.Component]:
+    """Add the page to the Blocks that is being built; the widgets of a request by the names of its fields."""
+    widgets = layout(studio)
+    wire(widgets, studio)
+    return widgets.fields
 
 
 def layout(studio: Studio) -> Widgets:
@@ -102,7 +104,7 @@ def wire(widgets: Widgets, studio: Studio) -> None:
             raw = {name: values[widget] for name, widget in fields.items()}
             with in_words():
                 raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
-            async with aclosing(studio.generate(raw, request.session_hash)) as updates:
+            async with aclosing(studio.generate(raw, request.session_hash, page=True)) as updates:
                 async for update in updates:
                     files = await picture_files(update.images, update.details.get("seeds", []))
                     # While painting `images` is how many there will be, at last it is the files.

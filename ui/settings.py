@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lora.errors import AtelierError, shown
+from ui.guard import SPACES
 
 
 class InvalidSettings(AtelierError):
@@ -21,6 +22,9 @@ class Settings(BaseSettings):
     bounds a file that a visitor uploads or fetches from the Hub, `uploads_per_session` their number, and
     `uploads_total_mb` all visitors' together. The Hub is given up after `hub_timeout` seconds without an answer, and
     `hub_seconds` for a whole file. `threads` 0 leaves the number of CPU threads to torch.
+    An address may send `requests_per_minute`, 0 without end. `allowed_origins` are hosts, separated by commas, whose
+    pages may use this one beside its own. When it is asked to end, the running job has `drain_seconds`.
+    `status_page` shows /status, `log_prompts` writes prompts into the log.
     `wildcards_dir` has the lists that __name__ in a prompt draws from: name.txt, a choice a line, read at the start.
     """
 
@@ -39,8 +43,13 @@ class Settings(BaseSettings):
     uploads_total_mb: int = Field(4096, ge=1, le=2**20)
     hub_timeout: float = Field(10, gt=0, le=600)
     hub_seconds: float = Field(300, gt=0, le=3600)
+    requests_per_minute: int = Field(600, ge=0, le=10**6)
+    allowed_origins: str = ""
+    drain_seconds: float = Field(30, ge=0, le=3600)
+    status_page: bool = True
     threads: int = Field(0, ge=0, le=1024)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_prompts: bool = False
     space_id: str = ""
     spaces_zero_gpu: bool = False
 
@@ -65,6 +74,11 @@ class Settings(BaseSettings):
     def address(self) -> str:
         """The network interface to listen on."""
         return self.host or ("0.0.0.0" if self.space_id else "127.0.0.1")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The hosts whose pages may use this one, beside its own."""
+        return (*filter(None, self.allowed_origins.replace(" ", "").split(",")), *(SPACES if self.space_id else ()))
 
 
 def read_settings() -> Settings:

@@ -25,7 +25,8 @@ async def newest(
     """Run the generator that `start` makes in one thread of `executor` and yield what it yields.
 
     A DenoiseStep that the viewer had no time for gives way to what follows it; a Generation or an exception never does.
-    None comes after `pulse` seconds without news, for gradio notices only at a yield that its viewer has gone.
+    None comes first, as soon as the run is on its way: what the viewer does with it costs the run nothing. It comes
+    after `pulse` seconds without news too, for gradio notices only at a yield that its viewer has gone.
     Closing this generator sets a flag and returns: the thread closes the source after the step that it is in.
     """
     loop, news, stop = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
@@ -50,6 +51,7 @@ async def newest(
     # The thread gets this context, since spaces looks for the visitor's request in it.
     worker = loop.run_in_executor(executor, contextvars.copy_context().run, work)
     try:
+        yield None
         while True:
             try:
                 # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with news.

@@ -12,19 +12,24 @@ from lora.adapter import warnings
 from lora.errors import InvalidRequest
 from lora.formats import MAX_RANK
 from lora.library import Library
+from pipeline import infotext
 from pipeline import request as requests
 from pipeline.checks import text, whole
+from pipeline.compare import Grid, grid
+from pipeline.decode import encode_png
 from pipeline.engine import DenoiseStep, Engine, Generation
 from pipeline.mix import adapter_ids, adapter_mix, trigger_words
 from pipeline.request import GenerationRequest
+from pipeline.sheet import sheet
 from pipeline.tiers import tiers
 from pipeline.variants import Wildcards
 from ui.errands import Errands
 from ui.errors import in_words
 from ui.files import served, uploaded
 from ui.gpu import Paint
+from ui.journal import Entry, Journal
 from ui.stream import newest
-from ui.turnstile import Turnstile
+from ui.turnstile import Ticket, Turnstile
 
 FIELDS = (
     "prompt", "negative_prompt", "adapters", "width", "height", "steps", "guidance_scale", "scheduler", "seed",
@@ -47,12 +52,19 @@ class Studio:
     """Engine, styles and queue as the page and the endpoints use them."""
 
     def __init__(
-        self, engine: Engine, library: Library, turnstile: Turnstile, paint: Paint, wildcards: Wildcards | None = None
+        self,
+        engine: Engine,
+        library: Library,
+        turnstile: Turnstile,
+        paint: Paint,
+        wildcards: Wildcards | None = None,
+        journal: Journal | None = None,
     ):
         self.engine = engine
         self.library = library
         self.turnstile = turnstile
         self.wildcards = wildcards or {}
+        self.journal = journal or Journal()
         self._paint = paint
         # As many threads as may paint at once: a job that was cancelled ends its step before the next one starts.
         self._painters = ThreadPoolExecutor(turnstile.at_once, thread_name_prefix="painter")
@@ -70,28 +82,85 @@ class Studio:
         known = {adapter.id for adapter in self.library.all()}
         return [{"id": i, "weight": w} for i, w in self.profile.adapters if i in known]
 
-    async def generate(self, values: Mapping[str, object], session: str) -> AsyncIterator[Update]:
+    async def generate(self, values: Mapping, session: str, page: bool = False) -> AsyncIterator[Update]:
         """Check the values, wait for a turn, paint. Raises gradio errors only; closing it stops the painting."""
-        with in_words():
+        with in_words(), self.journal.entry("generate", session, page) as entry:
             request = GenerationRequest.create(values, self.engine.limits, self._finder(session), self.wildcards)
-            seconds = self.engine.expected_seconds(request)
-            ticket = self.turnstile.enter(session, seconds)
-            try:
-                async for place in self.turnstile.wait(ticket):
-                    yield Update({"status": "waiting", **asdict(place)})
-                async with aclosing(newest(lambda: self._paint(request), self._painters)) as news:
-                    update = Update({"status": "painting", "image": 0, "images": request.num_images, "step": 0,
-                                     "steps": request.total_steps, "preview": None})  # fmt: skip
+            self.journal.asked(entry, request, self._shared())
+            ticket = self.turnstile.enter(session, self.engine.expected_seconds(request))
+            async with aclosing(self._painted(request, ticket, entry)) as updates:
+                async for update in updates:
+                    if update.images:
+                        entry.done()
                     yield update
-                    async for item in news:
-                        # Without news the same again: gradio notices at a yield that nobody listens any more.
-                        update = told(item) if item else update
-                        if isinstance(item, Generation):
-                            self.engine.observe(request, item)
-                            update.details["warnings"] = warnings(request.mix[0])
-                        yield update
-            finally:
-                self.turnstile.leave(ticket)
+
+    async def plan(self, values: Mapping, axes: Mapping, session: str) -> dict:
+        """What a comparison comes to before it is painted: cells, seconds, axes. Raises gradio errors only."""
+        with in_words():
+            return self._planned(await self._grid(values, axes, session))
+
+    async def compare(self, values: Mapping, axes: Mapping, session: str, page: bool = False) -> AsyncIterator[Update]:
+        """Paint the cells of a comparison, each as if it came alone: planned, waiting, painting, "cell" with its file.
+
+        Each has a ticket of its own, so whoever waits has a turn between two of them. At last the sheet. Raises gradio
+        errors only; closing it stops the painting.
+        """
+        with in_words(), self.journal.entry("compare", session, page) as entry:
+            wanted = await self._grid(values, axes, session)
+            self.journal.asked(entry, wanted.cells[0].request, self._shared(), len(wanted.cells))
+            yield Update({"status": "planned", **self._planned(wanted)})
+            files, details = [], []
+            for number, cell in enumerate(wanted.cells):
+                where = {"cell": number, "cells": len(wanted.cells)}
+                ticket = self.turnstile.enter(session, self.engine.expected_seconds(cell.request), again=number > 0)
+                async with aclosing(self._painted(cell.request, ticket, entry)) as updates:
+                    async for update in updates:
+                        said = {k: v for k, v in update.details.items() if k not in ("image", "images")}
+                        if update.images:
+                            files += update.images
+                            said |= {"status": "cell", "column": cell.column, "row": cell.row}
+                            details.append(said)
+                        yield Update(said | where, update.images)
+            drawn = await asyncio.to_thread(_sheet, wanted, files, details)
+            entry.done()
+            yield Update({"status": "done", **wanted.public, "cells": details}, (drawn,))
+
+    async def _grid(self, values: Mapping, axes: Mapping, session: str) -> Grid:
+        """Checked in a thread: it is up to 64 requests."""
+        finder = self._finder(session)
+        return await asyncio.to_thread(grid, values, axes, self.engine.limits, finder, self.wildcards)
+
+    def _planned(self, wanted: Grid) -> dict:
+        last = wanted.cells[0].request.passes[-1]
+        seconds = sum(self.engine.expected_seconds(cell.request) for cell in wanted.cells)
+        return {**wanted.public, "cells": len(wanted.cells), "expected_seconds": round(seconds, 1),
+                "width": last.width, "height": last.height}  # fmt: skip
+
+    async def _painted(self, request: GenerationRequest, ticket: Ticket, entry: Entry) -> AsyncIterator[Update]:
+        """Wait for the turn of a ticket, paint, and give it back."""
+        stage = "waited"
+        try:
+            async for place in self.turnstile.wait(ticket):
+                yield Update({"status": "waiting", **asdict(place)})
+            entry.lap(stage)
+            stage = "painted"
+            async with aclosing(newest(lambda: self._paint(request), self._painters)) as news:
+                update = Update({"status": "painting", "image": 0, "images": request.num_images, "step": 0,
+                                 "steps": request.total_steps, "preview": None})  # fmt: skip
+                async for item in news:
+                    # Without news the same again: gradio notices at a yield that nobody listens any more.
+                    update = told(item) if item else update
+                    if isinstance(item, Generation):
+                        # The engine is free: whoever is next need not wait until this one's files are written.
+                        self.turnstile.leave(ticket)
+                        entry.lap(stage)
+                        stage = "sent"
+                        self.engine.observe(request, item)
+                        update.details["warnings"] = warnings(request.mix[0])
+                    yield update
+        finally:
+            self.turnstile.leave(ticket)
+            entry.lap(stage)
 
     def tokenize(self, prompt: object, adapters: object = (), session: str = "") -> dict:
         """How a prompt is read, and which trigger words of the adapters of these ids it has. Raises gradio errors."""
@@ -111,7 +180,7 @@ class Studio:
 
     async def inspect(self, file: object, repo_id: object, session: str, uploads: Collection[str]) -> dict:
         """Judge an uploaded file or one of the Hub; one that fits gets an id for that session. Raises gradio errors."""
-        with in_words():
+        with in_words(), self.journal.entry("inspect_adapter", session):
             if file is not None and repo_id not in ("", None):
                 raise InvalidRequest("repo_id", repo_id, "empty where a file is given")
             if file is None and repo_id in ("", None):
@@ -135,7 +204,7 @@ class Studio:
 
     async def export(self, adapters: object, rank: object, session: str) -> AsyncIterator[tuple[dict | None, dict]]:
         """Wait for a turn and write a mix as one file: (None, place) while waiting, then (file, details)."""
-        with in_words():
+        with in_words(), self.journal.entry("export_adapters", session) as entry:
             mix = adapter_mix(adapters, self._finder(session))
             cut = whole("rank", rank, 0, MAX_RANK, note=" (0: exact)") or None
             ticket = self.turnstile.enter(session, EXPORT_SECONDS)
@@ -144,13 +213,23 @@ class Studio:
                     yield None, {"status": "waiting", **asdict(place)}
                 write = partial(served, "atelier-mix.safetensors", lambda path: self.engine.export(mix, path, cut))
                 file, exported = await asyncio.get_running_loop().run_in_executor(self._painters, write)
+                entry.done()
                 yield file, {"status": "done", **exported.public(), "warnings": warnings(mix)}
             finally:
                 self.turnstile.leave(ticket)
 
+    def state(self) -> dict:
+        """The house in numbers, none of them about one visitor."""
+        queue = self.turnstile.status() | {"places": self.turnstile.places}
+        return {"profile": self.profile.name, "queue": queue, "requests": dict(self.journal.outcomes),
+                "adapters": self.library.count(), **self.engine.state()}  # fmt: skip
+
     def forget(self, session: str) -> None:
         """The session has ended: delete what it brought."""
         self.library.forget(session)
+
+    def _shared(self) -> set[str]:
+        return {adapter.id for adapter in self.library.all()}
 
     def _finder(self, session: str):
         return partial(self.library.find, session=session)
@@ -165,3 +244,9 @@ def told(item: DenoiseStep | Generation) -> Update:
         {"status": "painting", "image": item.image, "images": item.images, "step": item.step, "steps": item.steps,
          "preview": preview}
     )  # fmt: skip
+
+
+def _sheet(wanted: Grid, files: list[bytes], details: list[dict]) -> bytes:
+    """The sheet as a PNG file that says how it was made, as its cells do."""
+    says = wanted.cells[0].request.metadata
+    return encode_png(sheet(wanted, files), infotext.write(details[0], more=wanted.infotext) if says else "")

@@ -1,6 +1,7 @@
 """A fair queue: whoever sends twenty jobs waits for them, and nobody else does. Lives on one event loop."""
 
 import asyncio
+import heapq
 import math
 import time
 from collections import deque
@@ -8,6 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from lora.errors import Busy
+
+# The first few hear their place at each pulse, others at a multiple of it that grows with their place.
+NEAR, SELDOM = 4, 10
+CLOSING = "The house is being closed and will open anew; try again in a minute."
 
 
 @dataclass(eq=False)
@@ -55,11 +60,18 @@ class Turnstile:
         self._running: list[Ticket] = []
         self._order: list[Ticket] = []
         self._turns = 0
+        self._shut = False
 
-    def enter(self, session: str, seconds: float) -> Ticket:
-        """Join the queue; whoever enters must `leave`. Raises Busy when there is no place left."""
+    def enter(self, session: str, seconds: float, again: bool = False) -> Ticket:
+        """Join the queue; whoever enters must `leave`. Raises Busy when there is no place left.
+
+        `again`: a job of many parts has had a turn and stands behind all others for its next one. It is not refused,
+        for its first parts would be lost; there are no more of those than jobs that run.
+        """
+        if self._shut:
+            raise Busy(CLOSING)
         line = self._lines.get(session)
-        if len(self._running) >= self.at_once:
+        if len(self._running) >= self.at_once and not again:
             come_back = f"try again in about {max(1, math.ceil(self._rest()))} s"
             if len(self._order) >= self.places:
                 raise Busy(f"All {self.places} places in the queue are taken; {come_back}.")
@@ -71,14 +83,27 @@ class Turnstile:
         return ticket
 
     async def wait(self, ticket: Ticket, pulse: float = 1.0) -> AsyncIterator[Place]:
-        """Yield the ticket's place every `pulse` seconds until it is its turn. Holds no thread."""
+        """Yield the ticket's place every `pulse` seconds until it is its turn. Holds no thread.
+
+        Far behind it is told less often: each telling takes the server's time, and with a hundred who wait that is
+        time that the engine waits for. Raises Busy when the turnstile is shut before the turn comes.
+        """
         while not ticket.turn.is_set():
-            yield self.place(ticket)
+            place = self.place(ticket)
+            yield place
             try:
-                async with asyncio.timeout(pulse):
+                async with asyncio.timeout(pulse * min(SELDOM, max(1.0, place.place / NEAR))):
                     await ticket.turn.wait()
             except TimeoutError:
                 continue
+        if ticket.since is None:
+            raise Busy(CLOSING)
+
+    def shut(self) -> None:
+        """Let nobody in from now on, and tell those who wait. Whoever runs goes on."""
+        self._shut = True
+        for ticket in self._order:
+            ticket.turn.set()
 
     def leave(self, ticket: Ticket) -> None:
         """Give the ticket back, whether its job has run or not; a second time does nothing."""
@@ -111,7 +136,7 @@ class Turnstile:
 
     def _advance(self) -> None:
         self._order = self._turns_to_come()
-        while self._order and len(self._running) < self.at_once:
+        while self._order and len(self._running) < self.at_once and not self._shut:
             ticket = self._order.pop(0)
             line = self._lines[ticket.session]
             line.waiting.popleft()
@@ -122,14 +147,15 @@ class Turnstile:
             ticket.turn.set()
 
     def _turns_to_come(self) -> list[Ticket]:
-        lines = {session: deque(line.waiting) for session, line in self._lines.items() if line.waiting}
-        served = {session: self._lines[session].served for session in lines}
+        lines = [(line.served, i, iter(line.waiting)) for i, line in enumerate(self._lines.values()) if line.waiting]
+        heapq.heapify(lines)
         order, turn = [], self._turns
         while lines:
-            session = min(lines, key=served.__getitem__)
-            order.append(lines[session].popleft())
-            turn += 1
-            served[session] = turn
-            if not lines[session]:
-                del lines[session]
+            _, i, line = lines[0]
+            if ticket := next(line, None):
+                order.append(ticket)
+                turn += 1
+                heapq.heapreplace(lines, (turn, i, line))
+            else:
+                heapq.heappop(lines)
         return order

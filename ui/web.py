@@ -1,21 +1,26 @@
-"""What the web server adds to gradio: security headers, a bound on uploads, a plain 404, the pictures of the styles."""
+"""What the web server adds to gradio: guards, headers, a bound on uploads, a plain 404, the pictures of the styles."""
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gradio.route_utils import FnIndexInferError
 from gradio.utils import get_upload_folder
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from lora.adapter import Adapter
 from lora.errors import UnknownAdapter
 from lora.library import Library
+from ui.guard import RateLimit, SameOrigin
+from ui.settings import Settings
 from ui.theme import STATIC
 
 HEADERS = {
@@ -91,8 +96,8 @@ def preview_url(adapter: Adapter) -> str | None:
     return f"/style/{adapter.id}" if adapter.preview else None
 
 
-def app_arguments(library: Library, upload_bytes: int, total_bytes: int) -> dict:
-    """The arguments of the FastAPI application under gradio's; uploads are bounded one by one and all together."""
+def app_arguments(library: Library, settings: Settings, routes: list[Route], lifespan: Lifespan) -> dict:
+    """The arguments of the FastAPI application under gradio's, with more `routes`, and what is to happen around it."""
 
     def preview(request: Request) -> Response:
         try:
@@ -107,13 +112,31 @@ def app_arguments(library: Library, upload_bytes: int, total_bytes: int) -> dict
     async def no_endpoint(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": "There is no such endpoint."}, status_code=404)
 
+    @asynccontextmanager
+    async def guarded(app: Starlette) -> AsyncIterator[None]:
+        # Around all that gradio has put around the app, its CORS too. The server has built that by now.
+        app.middleware_stack = _guards(app.middleware_stack, settings)
+        async with lifespan(app):
+            yield
+
     return {
         # A megabyte more than the file for what is around it.
         "middleware": [
-            Middleware(SecurityHeaders),
-            Middleware(BoundedUploads, request_bytes=upload_bytes + 2**20, total_bytes=total_bytes),
+            Middleware(
+                BoundedUploads,
+                request_bytes=(settings.upload_mb + 1) * 2**20,
+                total_bytes=settings.uploads_total_mb * 2**20,
+            ),
         ],
-        "routes": [Route("/style/{id}", preview), Route("/looks.webp", looks)],
+        "lifespan": guarded,
+        "routes": [Route("/style/{id}", preview), Route("/looks.webp", looks), *routes],
         # What gradio lets through when a name or a function number is not one of its own.
         "exception_handlers": {FnIndexInferError: no_endpoint, KeyError: no_endpoint},
     }
+
+
+def _guards(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The app behind those that look at a request before anything is done, and at the headers of every answer."""
+    if settings.requests_per_minute:
+        app = RateLimit(app, settings.requests_per_minute, proxied=bool(settings.space_id))
+    return SecurityHeaders(SameOrigin(app, settings.origins))

@@ -48,6 +48,21 @@ def prompt_looks(looks: list[dict], hint: str) -> gr.HTML:
     return _widget("looks", None, looks=looks, hint=hint)
 
 
+def compare_axes(names: dict[str, str], styles: list[dict], schedulers: list[str], most: int) -> gr.HTML:
+    """Two axes of a comparison, by their `names`; values are picked (styles, schedulers) or written.
+
+    Value: `{"x_axis", "x_values", "y_axis", "y_values"}`, values being a list, or text to be read. The property `plan`
+    is what it comes to (`cells`, `columns`, `rows`, `expected_seconds`), or `{"error": words}`; `most` cells.
+    """
+    value = {"x_axis": "adapter" if styles else "steps", "x_values": [] if styles else "", "y_axis": "", "y_values": ""}
+    return _widget("axes", value, names=names, styles=styles, schedulers=schedulers, most=most, plan=None)
+
+
+def compare_board() -> gr.HTML:
+    """The cells of a comparison as they come to be. Value: what happens, with `painted` files, the `sheet` at last."""
+    return _widget("board", {"status": "empty"})
+
+
 def keyboard() -> gr.HTML:
     """What the keys do, and the sheet that lists them."""
     return _widget("keys", None)

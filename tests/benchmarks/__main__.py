@@ -21,6 +21,7 @@ from pipeline.conditioning import Conditioner
 from pipeline.engine import Engine
 from pipeline.models import EMBEDDED, load_profile
 from pipeline.request import GenerationRequest
+from tests.benchmarks.crowd import crowd
 from tests.benchmarks.ratios import HEADER, Ratio, Variant, paired
 from tests.benchmarks.startup import startup
 from tests.benchmarks.switching import BENCHMARKS, Subject
@@ -72,6 +73,8 @@ def measured(only: set[int], pairs: int) -> list[Ratio]:
         for number in sorted(only & BENCHMARKS.keys()):
             subject = Subject(embedded_pipeline(), Path(folder), rank=16, side=16, tolerance=1e-4)
             ratios += BENCHMARKS[number](subject, pairs)
+    if 8 in only:
+        ratios += crowd(engine, max(3, pairs // 5))
     if 9 in only:
         ratios.append(text_again(engine, pairs))
     if 10 in only:
@@ -123,7 +126,7 @@ def plot(ratios: list[Ratio], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--only", type=int, nargs="+", default=[1, 2, 3, 4, 6, 7, 9, 10])
+    parser.add_argument("--only", type=int, nargs="+", default=[1, 2, 3, 4, 6, 7, 8, 9, 10])
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
     ratios = measured(set(args.only), args.pairs)

@@ -141,7 +141,7 @@ def state(engine) -> dict[str, torch.Tensor]:
     return {f"{n}.{k}": v.clone() for n, m in modules.items() for k, v in m.state_dict().items()}
 
 
-@pytest.mark.parametrize("stop", [1, 2, 4])
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
 def test_f2_cancel_at_a_step_stops_there_and_restores_every_bit(engine, styles, stop):
     paint(engine)
     base = state(engine)

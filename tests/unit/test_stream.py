@@ -48,7 +48,9 @@ def collect(source, executor, pause=0.0, **options):
     async def run():
         items = []
         async for item in newest(source, executor, **options):
-            items.append(item)
+            # None comes first, and with an `options` pulse between.
+            if item is not None or options:
+                items.append(item)
             await asyncio.sleep(pause)
         return items
 
@@ -73,7 +75,7 @@ def test_an_exception_arrives_after_all_that_came_before_it(executor):
 
 def test_without_news_there_is_a_pulse(executor):
     items = collect(Source(steps=1, seconds=0.2), executor, pulse=0.03)
-    assert items.count(None) >= 3 and items[-1] is DONE
+    assert items[0] is None and items.count(None) >= 4 and items[-1] is DONE
 
 
 def test_f2_closing_stops_the_source_within_one_step_in_its_own_thread(executor):
@@ -82,7 +84,7 @@ def test_f2_closing_stops_the_source_within_one_step_in_its_own_thread(executor)
     async def run():
         async with aclosing(newest(source, executor)) as items:
             async for item in items:
-                if item.step == 3:
+                if item and item.step == 3:
                     break
         return source.taken
 
@@ -116,7 +118,8 @@ def test_f2_a_run_that_was_cancelled_before_it_began_never_begins(executor):
 
     async def run():
         ahead = newest(first, executor)
-        await anext(ahead)
+        for _ in range(2):
+            await anext(ahead)
         task = asyncio.ensure_future(anext(newest(second, executor)))
         await asyncio.sleep(0.02)
         task.cancel()
@@ -133,7 +136,8 @@ def test_f3_a_slow_cleanup_is_off_the_event_loop(executor):
 
     async def run():
         items = newest(source, executor)
-        await anext(items)
+        for _ in range(2):
+            await anext(items)
         before = time.perf_counter()
         await items.aclose()
         await asyncio.sleep(0.05)

@@ -125,3 +125,58 @@ def test_several_may_run_at_once():
     tickets = [turnstile.enter(s, 4) for s in "abc"]
     assert [t.turn.is_set() for t in tickets] == [True, True, False]
     assert turnstile.place(tickets[2]).expected_seconds == 4.0
+
+
+def test_f4_when_it_is_shut_those_who_wait_are_told_and_the_running_one_goes_on():
+    async def run():
+        turnstile = Turnstile(10, 10)
+        first, second = turnstile.enter("a", 1), turnstile.enter("b", 1)
+
+        async def wait():
+            async for _ in turnstile.wait(second):
+                turnstile.shut()
+
+        with pytest.raises(Busy, match="will open anew"):
+            await asyncio.wait_for(wait(), 5)
+        turnstile.leave(second)
+        with pytest.raises(Busy, match="will open anew"):
+            turnstile.enter("c", 1, again=True)
+        assert turnstile.status()["running"] == 1
+        turnstile.leave(first)
+        assert turnstile.status() == {"waiting": 0, "running": 0, "expected_seconds": 0}
+
+    asyncio.run(run())
+
+
+def test_whoever_is_far_behind_hears_of_it_less_often():
+    async def run():
+        turnstile = Turnstile(100, 100)
+        tickets = [turnstile.enter(str(i), 1) for i in range(41)]
+        heard = dict.fromkeys((1, 40), 0)
+
+        async def wait(i):
+            async for _ in turnstile.wait(tickets[i], pulse=0.02):
+                heard[i] += 1
+
+        tasks = [asyncio.create_task(wait(i)) for i in heard]
+        await asyncio.sleep(0.5)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return heard
+
+    heard = asyncio.run(run())
+    assert 1 <= heard[40] <= 4 < heard[1]
+
+
+def test_l3_a_job_of_many_parts_stands_behind_the_others_each_time_and_is_not_refused():
+    turnstile, order = Turnstile(2, 2), []
+    part = turnstile.enter("grid", 1)
+    others = [turnstile.enter(session, 1) for session in "ab"]
+    for _ in range(4):
+        running = next(t for t in (part, *others) if t.turn.is_set() and t not in order)
+        order.append(running)
+        turnstile.leave(running)
+        if running is part:
+            part = turnstile.enter("grid", 1, again=True)
+    assert "".join(t.session[0] for t in order) == "gabg"

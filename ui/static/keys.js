@@ -1,5 +1,5 @@
 const KEYS = [
-  ["Ctrl or ⌘ + Enter", "Paint"],
+  ["Ctrl or ⌘ + Enter", "Paint, or compare"],
   ["Esc", "Cancel what is being painted"],
   ["/", "To the prompt"],
   ["← →", "To the next or previous style or picture, once one is chosen"],
@@ -12,6 +12,7 @@ const WALKS = ".cards, .looks, [data-walk]";
 
 const running = () => document.documentElement.dataset.atelier === "running";
 const seen = (node) => node.offsetParent !== null;
+const shown = (selector) => [...document.querySelectorAll(selector)].find(seen);
 
 function walk(from, by) {
   const place = from.closest(WALKS);
@@ -35,9 +36,9 @@ document.addEventListener("keydown", (event) => {
   if (part("sheet").open || event.defaultPrevented) return;
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
-    if (!running()) document.querySelector("#paint")?.click();
+    if (!running()) shown("#paint, #compare")?.click();
   } else if (event.key === "Escape") {
-    if (running()) document.querySelector("#cancel")?.click();
+    shown("#cancel, #compare-cancel")?.click();
   } else if (!event.ctrlKey && !event.metaKey && !event.altKey && !event.target.matches(TYPING)) {
     if (pressed(event.key)) event.preventDefault();
   }

@@ -1,0 +1,87 @@
+"""One line a request, and nothing of the visitor in it (matrix P4)."""
+
+import io
+import json
+import logging
+
+import pytest
+
+from lora.adapter import Adapter, AdapterUse
+from pipeline.engine import DenoiseStep, Generation
+from pipeline.models import EMBEDDED_PROFILE
+from pipeline.request import GenerationRequest
+from tests.unit.test_studio import GOOD, run, studio
+from ui.journal import Journal, log, write_to
+
+NASTY = "a\0b\nc\x1b[31m d\u202e \ud800 {}"
+
+
+@pytest.fixture
+def lines():
+    stream, before = io.StringIO(), (log.handlers, log.propagate)
+    write_to(stream)
+    log.setLevel(logging.INFO)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    log.handlers, log.propagate = before
+
+
+def paint(request):
+    yield DenoiseStep(0, 1, 1, 1, b"jpeg")
+    yield Generation((b"png",), {"seed": request.seed, "seeds": [request.seed]})
+
+
+def test_a_request_is_one_line_of_numbers(lines):
+    run(studio(paint), GOOD | {"steps": 3, "prompt": "a secret"})
+    (line,) = lines()
+    assert line["request"] == "generate" and line["from"] == "api" and line["outcome"] == "done"
+    assert (line["width"], line["height"], line["steps"], line["images"], line["adapters"]) == (128, 128, 3, 1, [])
+    assert line["waited"] >= 0 and line["painted"] >= 0 and len(line["id"]) == 8 and line["time"].endswith("+00:00")
+    assert "secret" not in str(line) and "someone" not in str(line) and len(line["session"]) == 8
+
+
+def test_how_it_ended_is_told(lines):
+    def burnt(request):
+        yield DenoiseStep(0, 1, 1, 1, None)
+        raise RuntimeError(NASTY)
+
+    house = studio(burnt)
+    for values in (GOOD, GOOD | {"steps": 0}):
+        with pytest.raises(Exception):  # noqa: B017
+            run(house, values)
+    assert [(line["outcome"], line["error"]) for line in lines()] == [
+        ("failed", "RuntimeError"), ("failed", "InvalidRequest"),
+    ]  # fmt: skip
+    assert house.journal.outcomes == {"failed": 2}
+
+
+def test_one_who_leaves_has_cancelled_unless_the_picture_was_there(lines):
+    journal = Journal()
+
+    def left(done):
+        with journal.entry("generate", None) as entry:
+            if done:
+                entry.done()
+            yield
+
+    for done in (False, True):
+        visit = left(done)
+        next(visit)
+        visit.close()
+    assert [line["outcome"] for line in lines()] == ["cancelled", "done"]
+
+
+def test_p4_prompts_are_written_only_where_wanted_and_never_break_the_line(lines):
+    def find(name):
+        return Adapter(name, name, None, "0" * 64, 4, 10, 40, "folder")
+
+    values = {"prompt": "x " + NASTY, "adapters": [{"id": "ink"}, {"id": "mine-secret"}]}
+    request = GenerationRequest.create(values, EMBEDDED_PROFILE.limits, find)
+    assert isinstance(request.adapters[0], AdapterUse)
+    for prompts in (False, True):
+        journal = Journal(prompts)
+        with journal.entry(NASTY, NASTY) as entry:
+            journal.asked(entry, request, {"ink"}, 4)
+            entry.facts["raw"] = NASTY
+    quiet, loud = lines()
+    assert "prompt" not in quiet and loud["prompt"].startswith("x a") and loud["cells"] == 4
+    assert quiet["adapters"] == ["ink", "own"]

@@ -1,0 +1,150 @@
+"""Comparing: the endpoint, and the room of the page. Each cell is a request like any other; see pipeline.compare."""
+
+import inspect
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+import gradio as gr
+from gradio import FileData
+
+from pipeline.checks import switch
+from pipeline.compare import AXES, MAX_CELLS, listed
+from pipeline.picture import MAX_BYTES
+from ui.errors import in_words
+from ui.files import picture_file, upload_route, uploaded_bytes
+from ui.studio import FIELDS, Studio, Update
+from ui.widgets import compare_axes, compare_board
+
+SIDES = ("x_axis", "x_values", "y_axis", "y_values")
+LOST = "The connection was lost or the queue is full; please try again."
+
+
+def endpoint(studio: Studio, generate: Callable) -> Callable:
+    """/compare, with the parameters of /generate, whatever they are, after its own."""
+    uploads = upload_route()
+
+    def own(request: gr.Request, prompt: str, x_axis: str, x_values: list, y_axis: str = "", y_values: list = [],  # noqa: B006
+            dry_run: bool = False) -> tuple[FileData, dict]: ...  # fmt: skip
+
+    async def compare(request: gr.Request, *given: object) -> AsyncIterator[tuple[dict | None, dict]]:
+        """Paint a prompt in all combinations of the values of one axis or two, and put them on one labelled sheet.
+
+        axes: adapter, adapter_weight, prompt, scheduler, steps, guidance_scale, seed; up to 64 cells. On adapter each
+        id is on alone, "" is none. On prompt the first value is words of the prompt, each of the values replaces them.
+        A seed of -1 is drawn once. dry_run: only tell {"cells", "expected_seconds", ...}. The other fields are those
+        of /generate; each cell is the same as that request alone.
+
+        Streams {"status": "planned" | "waiting" | "painting" | "cell", "cell": 0-based, "cells": how many, ...}, where
+        "cell" has its `image`; at last the sheet, and `cells` with the image and details of each.
+        """
+        values = dict(zip(names, given))
+        with in_words():
+            values["image"] = await uploaded_bytes("image", values["image"], uploads, MAX_BYTES)
+            dry = switch("dry_run", values["dry_run"])
+        asked = {name: values[name] for name in FIELDS}, {name: values[name] for name in SIDES}, request.session_hash
+        if dry:
+            yield None, {"status": "planned", **await studio.plan(*asked)}
+            return
+        async with aclosing(_with_files(studio.compare(*asked))) as events:
+            async for event in events:
+                yield event.pop("sheet", None), event
+
+    first, second = inspect.signature(own), inspect.signature(generate)
+    # dry_run stands last: fields of /generate keep their order, also for those who call by position.
+    shared = [p for p in second.parameters.values() if p.name not in first.parameters]
+    *leading, last = first.parameters.values()
+    compare.__signature__ = first.replace(parameters=[*leading, *shared, last])
+    compare.__annotations__ = own.__annotations__ | {p.name: p.annotation for p in shared}
+    names = [name for name in compare.__signature__.parameters if name != "request"]
+    return compare
+
+
+async def _with_files(comparison: AsyncIterator[Update]) -> AsyncIterator[dict]:
+    """What happens, with the pictures as files: `image` of a cell, at last `sheet` and the images of all cells."""
+    images = []
+    async with aclosing(comparison) as updates:
+        async for update in updates:
+            event = dict(update.details)
+            if event["status"] == "cell":
+                images.append(await picture_file(update.images[0], f"atelier-{event['seed']}.png"))
+                event["image"] = images[-1]
+            elif event["status"] == "done":
+                event["sheet"] = await picture_file(update.images[0], "atelier-comparison.png")
+                event["cells"] = [cell | {"image": image} for cell, image in zip(event["cells"], images)]
+            yield event
+
+
+def add_compare_page(studio: Studio, fields: dict[str, gr.components.Component], room: gr.Tab) -> None:
+    """Add the room to the tab that is being built. All but the axes is as set in the room where one paints."""
+    styles = [{"id": adapter.id, "name": adapter.name} for adapter in studio.library.all()]
+    with gr.Column(elem_id="comparison"):
+        with gr.Column(elem_id="compare-ask"):
+            axes = compare_axes(AXES, styles, list(studio.engine.limits.schedulers), MAX_CELLS)
+            with gr.Row(elem_id="compare-act"):
+                start = gr.Button("Compare", variant="primary", elem_id="compare")
+                cancel = gr.Button("Cancel", variant="stop", elem_id="compare-cancel")
+        board = compare_board()
+    _wire(studio, fields, room, axes, board, (start, cancel))
+
+
+def _wire(studio: Studio, fields: dict, room: gr.Tab, axes: gr.HTML, board: gr.HTML, buttons: tuple) -> None:
+    """Say what the widgets do: tell the cost while the axes are edited, and paint."""
+    (start, cancel), uploads, inputs = buttons, upload_route(), {*fields.values(), axes}
+    here = {"fn": None, "api_visibility": "private"}
+
+    async def asked(values: dict, session: str) -> tuple[dict, dict, str]:
+        raw = {name: values[widget] for name, widget in fields.items()}
+        with in_words():
+            raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
+        return raw | {"num_images": 1}, _axes(values[axes]), session
+
+    async def cost(values: dict, request: gr.Request) -> gr.HTML:
+        try:
+            plan = await studio.plan(*await asked(values, request.session_hash))
+        except gr.Error as error:
+            plan = {"error": error.message}
+        known = studio.library.all(request.session_hash)
+        return gr.HTML(plan=plan, styles=[{"id": adapter.id, "name": adapter.name} for adapter in known])
+
+    async def fill(values: dict, request: gr.Request) -> AsyncIterator[dict]:
+        try:
+            shown, painted = {}, []
+            comparison = studio.compare(*await asked(values, request.session_hash), page=True)
+            async with aclosing(_with_files(comparison)) as events:
+                async for event in events:
+                    if event["status"] == "planned":
+                        shown = event
+                    elif event["status"] == "cell":
+                        painted.append(event["image"])
+                    # Told anew each time: the browser shows the newest and may have missed those before.
+                    yield shown | event | {"cells": shown["cells"], "painted": painted}
+        except gr.Error as error:
+            yield {"status": "failed", "message": error.message if error.title == "Error" else f"{error.title}."}
+
+    gr.on(
+        [axes.change, room.select], cost, inputs, axes, preprocess=False, postprocess=False, show_progress="hidden",
+        trigger_mode="always_last", queue=False, api_visibility="private",
+    )  # fmt: skip
+    start.click(**here, outputs=board, js="() => ({status: 'sent'})")
+    painting = start.click(
+        fill, inputs, board, preprocess=False, postprocess=False, show_progress="hidden", concurrency_limit=None,
+        api_visibility="private",
+    )  # fmt: skip
+    painting.then(
+        **here, inputs=board, outputs=board, js=f"""(value) => ["done", "failed", "cancelled"].includes(value?.status)
+            ? value : {{status: "failed", message: {json.dumps(LOST)}}}""",
+    )  # fmt: skip
+    cancel.click(**here, cancels=painting)
+    cancel.click(**here, inputs=board, outputs=board, js="(value) => ({...value, status: 'cancelled'})")
+
+
+def _axes(value: object) -> dict:
+    """The axes as the widget has them, what was written in words read as values."""
+    given, axes = value if isinstance(value, dict) else {}, {}
+    for side in ("x", "y"):
+        name, values = given.get(f"{side}_axis", ""), given.get(f"{side}_values", [])
+        axes[f"{side}_axis"] = name
+        axes[f"{side}_values"] = listed(name, values[:20_000]) if isinstance(values, str) else values
+    # A second axis without a name has no values either, whatever is left in its field.
+    return axes if axes["y_axis"] else axes | {"y_values": []}

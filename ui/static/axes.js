@@ -1,0 +1,103 @@
+const PICKED = { adapter: "styles", scheduler: "schedulers" };
+const SIDES = { x: "Across", y: "Down" };
+const HINTS = {
+  adapter: "Each is on alone.",
+  adapter_weight: "−2 to 2. Ranges: 0-1 [5] is five from 0 to 1.",
+  prompt: "Words of the prompt, then what replaces them: apple, pear, plum. With a comma in it: \"red, ripe\".",
+  scheduler: "",
+  steps: "Ranges: 10-30 (+10).",
+  guidance_scale: "0 to 30. Ranges: 1-9 (+2).",
+  seed: "Ranges: 1-6.",
+};
+const EXAMPLES = { adapter_weight: "0, 0.5, 1", prompt: "apple, pear, plum", steps: "10, 20, 30", guidance_scale: "2, 5, 8", seed: "1-4" };
+let value = { ...props.value };
+let late;
+
+function publish() {
+  props.value = { ...value };
+  part("cost").classList.add("old");
+}
+
+// After the last key of a word, not at each.
+function soon() {
+  clearTimeout(late);
+  late = setTimeout(publish, 300);
+}
+
+function options(axis) {
+  if (axis === "scheduler") return props.schedulers.map((name) => [name, name]);
+  return [["", "No style"], ...props.styles.map((style) => [style.id, style.name])];
+}
+
+function picks(side) {
+  const box = make("div", "axis-picks");
+  box.setAttribute("role", "group");
+  box.setAttribute("aria-label", props.names[value[`${side}_axis`]]);
+  for (const [id, name] of options(value[`${side}_axis`])) {
+    const chip = press("chip", name, () => {
+      const on = value[`${side}_values`].includes(id);
+      value[`${side}_values`] = on ? value[`${side}_values`].filter((other) => other !== id) : [...value[`${side}_values`], id];
+      chip.setAttribute("aria-pressed", String(!on));
+      publish();
+    });
+    chip.setAttribute("aria-pressed", String(value[`${side}_values`].includes(id)));
+    box.append(chip);
+  }
+  return box;
+}
+
+function written(side) {
+  const field = make("input");
+  const axis = value[`${side}_axis`];
+  Object.assign(field, { type: "text", value: value[`${side}_values`], placeholder: EXAMPLES[axis], autocomplete: "off", spellcheck: false, maxLength: 20000 });
+  field.setAttribute("aria-label", `${SIDES[side]}: ${props.names[axis]}, values`);
+  field.addEventListener("input", () => {
+    value[`${side}_values`] = field.value;
+    soon();
+  });
+  return field;
+}
+
+function chooser(side) {
+  const select = make("select");
+  select.setAttribute("aria-label", SIDES[side]);
+  const none = side === "y" ? [["", "nothing"]] : [];
+  for (const [id, name] of [...none, ...Object.entries(props.names)]) {
+    const option = make("option", "", name);
+    option.value = id;
+    select.append(option);
+  }
+  select.value = value[`${side}_axis`];
+  select.addEventListener("change", () => {
+    value[`${side}_axis`] = select.value;
+    value[`${side}_values`] = select.value in PICKED ? [] : "";
+    show(side);
+    publish();
+  });
+  return select;
+}
+
+function show(side) {
+  const axis = value[`${side}_axis`], line = make("div", "axis"), label = make("label", "axis-name");
+  label.append(make("span", "", SIDES[side]), chooser(side));
+  line.append(label);
+  if (axis) line.append(axis in PICKED ? picks(side) : written(side), make("p", "hint", HINTS[axis]));
+  part(side).replaceChildren(line);
+}
+
+function cost() {
+  const { cells, columns, rows, expected_seconds: seconds, error } = props.plan || {};
+  const time = seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
+  part("cost").classList.remove("old");
+  part("cost").classList.toggle("wrong", Boolean(error));
+  part("cost").textContent = error || (cells ? `${columns} × ${rows}: ${plural(cells, "picture")} of at most ${props.most}, about ${time}.` : "");
+}
+
+function styles() {
+  for (const side of ["x", "y"]) if (value[`${side}_axis`] === "adapter") show(side);
+}
+
+watch("plan", cost);
+watch("styles", styles);
+show("x");
+show("y");
