@@ -30,13 +30,16 @@ def endpoint(studio: Studio, generate: Callable) -> Callable:
     async def compare(request: gr.Request, *given: object) -> AsyncIterator[tuple[dict | None, dict]]:
         """Paint a prompt in all combinations of the values of one axis or two, and put them on one labelled sheet.
 
-        axes: adapter, adapter_weight, prompt, scheduler, steps, guidance_scale, seed; up to 64 cells. On adapter each
-        id is on alone, "" is none. On prompt the first value is words of the prompt, each of the values replaces them.
-        A seed of -1 is drawn once. dry_run: only tell {"cells", "expected_seconds", ...}. The other fields are those
-        of /generate; each cell is the same as that request alone.
+        Each cell is the same as that request alone. Streams {"status": "planned" | "waiting" | "painting" | "cell",
+        "cell": 0-based, "cells": how many, ...}, where "cell" has its `image`; at last the sheet, and `cells` with the
+        image and details of each.
 
-        Streams {"status": "planned" | "waiting" | "painting" | "cell", "cell": 0-based, "cells": how many, ...}, where
-        "cell" has its `image`; at last the sheet, and `cells` with the image and details of each.
+        Args:
+            x_axis: adapter, adapter_weight, prompt, scheduler, steps, guidance_scale or seed
+            x_values: ids for adapter ("" is none); for prompt, words of it and what replaces them; at most 64 cells
+            y_axis: another of them, or empty
+            y_values: as x_values
+            dry_run: only tell {"cells", "expected_seconds", ...}
         """
         values = dict(zip(names, given))
         with in_words():
@@ -55,6 +58,7 @@ def endpoint(studio: Studio, generate: Callable) -> Callable:
     shared = [p for p in second.parameters.values() if p.name not in first.parameters]
     *leading, last = first.parameters.values()
     compare.__signature__ = first.replace(parameters=[*leading, *shared, last])
+    compare.__doc__ = inspect.getdoc(compare) + generate.__doc__.partition("Args:")[2]
     compare.__annotations__ = own.__annotations__ | {p.name: p.annotation for p in shared}
     names = [name for name in compare.__signature__.parameters if name != "request"]
     return compare

@@ -10,7 +10,6 @@ const TYPING = "input:not([type=checkbox]), textarea, select, [contenteditable=t
 // What is laid out for walking through with the arrows.
 const WALKS = ".cards, .looks, [data-walk]";
 
-const running = () => document.documentElement.dataset.atelier === "running";
 const seen = (node) => node.offsetParent !== null;
 const shown = (selector) => [...document.querySelectorAll(selector)].find(seen);
 
