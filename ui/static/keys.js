@@ -35,7 +35,7 @@ document.addEventListener("keydown", (event) => {
   if (part("sheet").open || event.defaultPrevented) return;
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
-    if (!running()) shown("#paint, #compare")?.click();
+    shown("#paint, #compare")?.click();
   } else if (event.key === "Escape") {
     shown("#cancel, #compare-cancel")?.click();
   } else if (!event.ctrlKey && !event.metaKey && !event.altKey && !event.target.matches(TYPING)) {
