@@ -2,7 +2,8 @@
 
     AtelierError
     ├── InvalidRequest      a value of a request is not allowed
-    │   └── TooLong             there is too much of it
+    │   ├── TooLong             there is too much of it
+    │   └── InvalidOwner        what should be an owner's secret is none
     ├── AdapterError        an adapter cannot be used
     │   ├── UnknownAdapter      no adapter of that id
     │   ├── UnreadableAdapter   the file is not a readable adapter
@@ -11,6 +12,10 @@
     │   └── HubError            the Hugging Face Hub does not give it, or not now
     ├── ModelError          the base model cannot be loaded
     ├── PaintingFailed      the run itself came to no picture: memory, or numbers out of range
+    ├── HistoryError        the history cannot be opened or read
+    │   ├── NotKept             a picture could not be kept
+    │   └── UnknownPicture      no such picture of this owner
+    ├── UnknownJob          no such job of this owner
     └── Busy                too many are waiting
 
 Errors of other libraries are translated where they enter; what is not in this tree is a bug and shown as such.
@@ -35,6 +40,14 @@ class TooLong(InvalidRequest):
     def __init__(self, field: str, size: str, allowed: str):
         AtelierError.__init__(self, f"{field} is {size}, but must be {allowed}.")
         self.field = field
+
+
+class InvalidOwner(InvalidRequest):
+    """What should be an owner's secret is none. The message must not repeat it."""
+
+    def __init__(self, message: str):
+        AtelierError.__init__(self, message)
+        self.field = "owner"
 
 
 class AdapterError(AtelierError):
@@ -67,6 +80,22 @@ class ModelError(AtelierError):
 
 class PaintingFailed(AtelierError):
     """The run came to no picture."""
+
+
+class HistoryError(AtelierError):
+    """The history cannot be opened or read."""
+
+
+class NotKept(HistoryError):
+    """A picture could not be kept in the history."""
+
+
+class UnknownPicture(HistoryError):
+    """No such picture of this owner; the same whether it is another's or nobody's."""
+
+
+class UnknownJob(AtelierError):
+    """No such job of this owner; the same whether it is another's or nobody's."""
 
 
 class Busy(AtelierError):
