@@ -19,6 +19,7 @@ from lora.hub import Hub
 from lora.private import Bounds, PrivateAdapters
 from pipeline.house import open_house
 from ui.blocks import build, launch_arguments
+from ui.history import History, Room
 from ui.settings import Settings, read_settings
 
 MB = 2**20
@@ -38,7 +39,9 @@ def compose(settings: Settings):
     engine, library = open_house(
         settings.profile, settings.base_model, settings.adapters_dir, PrivateAdapters(bounds), hub
     )
-    return build(engine, library, settings), launch_arguments(library, settings)
+    room = Room(settings.history_mb * MB, settings.history_per_owner, settings.history_days)
+    history = History(settings.data_dir, room)
+    return build(engine, library, settings, history), launch_arguments(library, settings, history)
 
 
 try:

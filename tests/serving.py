@@ -91,6 +91,7 @@ def shared() -> Server:
     server = start(
         folder / "log", BASE_MODEL=model, ADAPTERS_DIR=styles, TMPDIR=folder / "tmp", UPLOAD_MB=1, HUB_TIMEOUT=1,
         HF_ENDPOINT=hub.url, HF_HUB_OFFLINE=0, GRADIO_HEARTBEAT_INTERVAL=1, WILDCARDS_DIR=folder / "lists",
+        RELOAD_SECONDS=3,
     )  # fmt: skip
     return replace(server, scratch=folder / "tmp", hub=hub)
 
@@ -102,7 +103,7 @@ def start(log: Path, **settings: object) -> Server:
         port = free.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "app.py"], cwd=ROOT, stdout=log.open("wb"), stderr=subprocess.STDOUT,
-        env=environment(**settings, PORT=port),
+        env=environment(**{"DATA_DIR": log.with_name("data")} | settings, PORT=port),
     )  # fmt: skip
 
     @atexit.register

@@ -2,6 +2,7 @@
 
 from contextlib import aclosing
 from dataclasses import asdict
+from secrets import token_urlsafe
 
 import gradio as gr
 from gradio import FileData
@@ -11,6 +12,8 @@ from pipeline.prompt_styles import PROMPT_STYLES
 from pipeline.request import UPSCALERS
 from ui.errors import in_words
 from ui.files import picture_files, upload_route, uploaded_bytes
+from ui.history import History, owner_hash
+from ui.jobs import kept_details
 from ui.studio import FIELDS, Studio
 from ui.web import preview_url
 
@@ -18,13 +21,13 @@ from ui.web import preview_url
 UNLIMITED = {"concurrency_limit": None, "queue": True}
 
 
-def add_endpoints(studio: Studio) -> None:
+def add_endpoints(studio: Studio, history: History) -> None:
     """Add the endpoints to the Blocks that is being built.
 
     `gr.api` hands over the JSON values as they came. So every value, also one that a widget would have refused or
     changed, meets `GenerationRequest.create` and its sentences.
     """
-    gr.api(_generate(studio), api_name="generate", **UNLIMITED)
+    gr.api(_generate(studio, history), api_name="generate", **UNLIMITED)
 
     def adapters() -> list[dict]:
         """List the styles that can be put on: id, name, source, triggers, rank, parameters, size, licence, preview."""
@@ -69,7 +72,7 @@ def add_endpoints(studio: Studio) -> None:
     gr.api(prompt_styles, api_name="prompt_styles", **UNLIMITED)
 
 
-def _generate(studio: Studio):
+def _generate(studio: Studio, history: History):
     limits, default_adapters = studio.engine.limits, studio.default_adapters
     default_negative, uploads = studio.profile.negative_prompt, upload_route()
 
@@ -98,6 +101,7 @@ def _generate(studio: Studio):
         guidance_end: float = 1.0,
         eta: float = 0.0,
         metadata: bool = True,
+        owner: str = "",
     ) -> tuple[list[dict], dict]:
         """Paint a prompt. Streams {"status": "waiting" | "painting", ...}; at last the pictures and their details.
 
@@ -106,15 +110,20 @@ def _generate(studio: Studio):
         file to begin with; strength 0 to 1 of the steps paint over it. hires_scale: up to 4 enlarges in a second pass,
         by "pixels" or "latent", of which hires_strength of hires_steps (0: as many as steps) run. clip_skip: 0 is the
         model's usual text layer (A1111's "Clip skip" less one). guidance_start and guidance_end: the share of the
-        steps that guidance acts in. metadata: write into the PNG how it was made.
+        steps that guidance acts in. metadata: write into the PNG how it was made. owner: 32 to 128 random letters,
+        digits, - and _, in whose history the pictures are kept; without it none are.
         """
         given = locals()
         values = {name: given[name] for name in FIELDS}
         with in_words():
+            keeper = owner_hash(owner) if owner != "" else ""
             values["image"] = await uploaded_bytes("image", image, uploads, MAX_BYTES)
         async with aclosing(studio.generate(values, request.session_hash)) as updates:
             async for update in updates:
-                files = await picture_files(update.images, update.details.get("seeds", []))
+                with in_words():
+                    files = await picture_files(update.images, update.details.get("seeds", []))
+                    if keeper and update.images:
+                        update.details.update(await kept_details(history, keeper, token_urlsafe(16), update))
                 yield [{"image": file, "caption": None} for file in files], update.details
 
     return generate

@@ -10,6 +10,8 @@ from ui.api import add_endpoints
 from ui.files import check_files
 from ui.generate import add_generate_page
 from ui.gpu import gpu_generator
+from ui.history import History
+from ui.jobs import Jobs
 from ui.settings import Settings
 from ui.studio import Studio
 from ui.theme import STATIC, theme
@@ -41,24 +43,27 @@ class Atelier(gr.Blocks):
         inputs.extend(block.value for block in block_fn.inputs[len(inputs) :])
 
 
-def build(engine: Engine, library: Library, settings: Settings) -> gr.Blocks:
+def build(engine: Engine, library: Library, settings: Settings, history: History) -> gr.Blocks:
     """The Blocks, with its queue. Pictures are deleted from the server a day after they were made."""
     turnstile = Turnstile(settings.queue_size, settings.session_queue_size)
     wildcards = read_wildcards(settings.wildcards_dir) if settings.wildcards_dir else {}
     studio = Studio(engine, library, turnstile, gpu_generator(engine), wildcards)
+    jobs = Jobs(studio, history, settings.reload_seconds)
     with Atelier(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True) as blocks:
         gr.HTML(HEADER.format(motto=motto(engine.profile)), apply_default_css=False, elem_id="masthead")
-        add_generate_page(studio)
-        add_endpoints(studio)
-        blocks.unload(_forget(studio))
+        with gr.Tabs(elem_id="rooms"), gr.Tab("Paint", id="paint"):
+            add_generate_page(studio, jobs)
+        add_endpoints(studio, history)
+        blocks.unload(_leave(jobs))
     return blocks.queue(api_open=False, max_size=settings.queue_size)
 
 
-def _forget(studio: Studio):
-    def forget(request: gr.Request) -> None:
-        studio.forget(request.session_hash)
+def _leave(jobs: Jobs):
+    # A coroutine, so that it runs on the event loop, where the jobs live.
+    async def leave(request: gr.Request) -> None:
+        jobs.leave(request.session_hash)
 
-    return forget
+    return leave
 
 
 def motto(profile: ModelProfile) -> str:
@@ -67,15 +72,16 @@ def motto(profile: ModelProfile) -> str:
     return f"Words become pictures; styles go on top. <span>{profile.name} model, {size}</span>"
 
 
-def launch_arguments(library: Library, settings: Settings) -> dict:
+def launch_arguments(library: Library, settings: Settings, history: History) -> dict:
     """How the Blocks is served. In gradio 6 theme and style belong here."""
     return {
         "server_name": settings.address,
         "server_port": settings.port,
         "theme": theme(),
-        "css_paths": STATIC / "style.css",
+        "css_paths": [STATIC / "style.css", STATIC / "history.css"],
+        "head": f"<script>{(STATIC / 'keys.js').read_text('utf-8')}</script>",
         "favicon_path": STATIC / "favicon.svg",
-        "app_kwargs": app_arguments(library, settings.upload_mb * MB, settings.uploads_total_mb * MB),
+        "app_kwargs": app_arguments(library, history, settings.upload_mb * MB, settings.uploads_total_mb * MB),
         # Those who wait at the turnstile hold no thread, but each takes one of gradio's slots of that name.
         "max_threads": settings.queue_size + 40,
         # Gradio keeps the last values of each session, previews among them.

@@ -157,9 +157,19 @@ class History:
             self._shrink(db, row, gone)
         self._unlink(gone)
 
+    def public(self, kept: Kept) -> dict:
+        """A set as its owner is told of it. The addresses of its pictures are good for whoever has them."""
+        seeds = kept.details.get("seeds", [])
+        pictures = [
+            {"picture": number, "seed": seeds[number] if number < len(seeds) else None,
+             "url": self.signed(kept, name), "thumbnail": self.signed(kept, name.replace(".png", ".webp"))}
+            for number, name in kept.files
+        ]  # fmt: skip
+        return {"id": kept.id, "created": kept.created, "details": kept.details, "pictures": pictures}
+
     def signed(self, kept: Kept, name: str) -> str:
-        """The address of a file, under /kept/."""
-        return f"{name}?key={self._signature(kept.owner, name)}"
+        """The address of a file."""
+        return f"/kept/{name}?key={self._signature(kept.owner, name)}"
 
     def path(self, name: str, key: str) -> Path:
         """The file of a signed address. Raises UnknownPicture.

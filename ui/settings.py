@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     bounds a file that a visitor uploads or fetches from the Hub, `uploads_per_session` their number, and
     `uploads_total_mb` all visitors' together. The Hub is given up after `hub_timeout` seconds without an answer, and
     `hub_seconds` for a whole file. `threads` 0 leaves the number of CPU threads to torch.
+    `data_dir` has the visitors' history: `history_mb` of pictures in all, `history_per_owner` of one visitor, for
+    `history_days`. A job goes on for `reload_seconds` while no page watches it.
     `wildcards_dir` has the lists that __name__ in a prompt draws from: name.txt, a choice a line, read at the start.
     """
 
@@ -39,6 +41,11 @@ class Settings(BaseSettings):
     uploads_total_mb: int = Field(4096, ge=1, le=2**20)
     hub_timeout: float = Field(10, gt=0, le=600)
     hub_seconds: float = Field(300, gt=0, le=3600)
+    data_dir: Path = Path(__file__).resolve().parents[1] / "data"
+    history_mb: int = Field(2048, ge=1, le=2**20)
+    history_per_owner: int = Field(500, ge=1, le=100_000)
+    history_days: float = Field(30, gt=0, le=3650)
+    reload_seconds: float = Field(20, ge=0, le=3600)
     threads: int = Field(0, ge=0, le=1024)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     space_id: str = ""

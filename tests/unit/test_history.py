@@ -85,9 +85,9 @@ def test_i3_nothing_of_another_owner_can_be_listed_read_or_deleted(opened):
         with pytest.raises(UnknownPicture):
             ask(B, {here.of_job: "job"}.get(ask, kept.id))
     assert here.all(B, before=kept.id) == []
-    key = here.signed(kept, name).partition("key=")[2]
+    key = here.signed(kept, name).partition("?key=")[2]
     others = here.keep(B, "job", [png()], details())
-    theirs = here.signed(others, others.files[0][1]).partition("key=")[2]
+    theirs = here.signed(others, others.files[0][1]).partition("?key=")[2]
     for wrong in ("", "x", theirs, key[:-1], key.upper(), "ä"):
         with pytest.raises(UnknownPicture):
             here.path(name, wrong)
@@ -100,7 +100,9 @@ def test_i3_nothing_of_another_owner_can_be_listed_read_or_deleted(opened):
 def test_addresses_outlast_a_restart_and_lead_nowhere_else(opened):
     here = opened()
     kept = here.keep(A, "job", [png()], details())
-    name, _, key = here.signed(kept, kept.files[0][1]).partition("?key=")
+    name = kept.files[0][1]
+    address, _, key = here.signed(kept, name).partition("?key=")
+    assert address == f"/kept/{name}"
     assert opened().path(name, key).exists()
     for other in ("../history.sqlite3", "..", "", "/etc/passwd", f"{kept.id}-1.png", "a\0"):
         with pytest.raises(UnknownPicture):
@@ -308,10 +310,12 @@ for turn in range(100):
     os.close(writer)
     with os.fdopen(reader, "rb", buffering=0) as told:
         told.read(1)
+        # Every other one is killed after its first commit, however slow the disk.
+        first = told.read(23).decode() if turn % 2 else ""
         time.sleep(random.Random(turn).uniform(0, .06))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        known |= set(told.read().decode().split(" ")[:-1])
+        known |= set((first + told.read().decode()).split(" ")[:-1])
     there = {path.name for path in (folder / "pictures").iterdir()}
     history = History(folder, Room(per_owner=100_000))
     rows = {kept.id: kept for kept in history.all("owner", limit=100_000)}
@@ -333,7 +337,7 @@ def test_f5_a_hundred_kills_in_the_middle_of_a_write_lose_no_row(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     kept, orphans = map(int, run.stdout.split())
-    assert kept > 100 and orphans > 10, "they came in the middle of writes"
+    assert kept >= 50 and orphans > 5, "they came in the middle of writes"
 
 
 def test_two_processes_on_one_folder_do_not_sweep_each_others_files(opened, tmp_path):
