@@ -2,8 +2,9 @@
 
     AtelierError
     ├── InvalidRequest      a value of a request is not allowed
-    │   ├── TooLong             there is too much of it
-    │   └── InvalidOwner        what should be an owner's secret is none
+    │   └── Described           the value is not shown but described
+    │       ├── TooLong             there is too much of it
+    │       └── InvalidOwner        what should be an owner's secret is none
     ├── AdapterError        an adapter cannot be used
     │   ├── UnknownAdapter      no adapter of that id
     │   ├── UnreadableAdapter   the file is not a readable adapter
@@ -34,20 +35,20 @@ class InvalidRequest(AtelierError):
         self.field = field
 
 
-class TooLong(InvalidRequest):
-    """A value is well formed, but there is too much of it: `size` says how much, in words."""
+class Described(InvalidRequest):
+    """A value that is not to be shown, or says nothing: `what` says in words what it is."""
 
-    def __init__(self, field: str, size: str, allowed: str):
-        AtelierError.__init__(self, f"{field} is {size}, but must be {allowed}.")
+    def __init__(self, field: str, what: str, allowed: str):
+        AtelierError.__init__(self, f"{field} is {what}, but must be {allowed}.")
         self.field = field
 
 
-class InvalidOwner(InvalidRequest):
-    """What should be an owner's secret is none. The message must not repeat it."""
+class TooLong(Described):
+    """A value is well formed, but there is too much of it: the words say how much."""
 
-    def __init__(self, message: str):
-        AtelierError.__init__(self, message)
-        self.field = "owner"
+
+class InvalidOwner(Described):
+    """What should be an owner's secret is none."""
 
 
 class AdapterError(AtelierError):

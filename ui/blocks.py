@@ -8,6 +8,7 @@ from pipeline.models import ModelProfile
 from pipeline.variants import read_wildcards
 from ui.api import add_endpoints
 from ui.files import check_files
+from ui.gallery import add_history_endpoints, add_history_page, add_restoring
 from ui.generate import add_generate_page
 from ui.gpu import gpu_generator
 from ui.history import History
@@ -51,9 +52,14 @@ def build(engine: Engine, library: Library, settings: Settings, history: History
     jobs = Jobs(studio, history, settings.reload_seconds)
     with Atelier(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True) as blocks:
         gr.HTML(HEADER.format(motto=motto(engine.profile)), apply_default_css=False, elem_id="masthead")
-        with gr.Tabs(elem_id="rooms"), gr.Tab("Paint", id="paint"):
-            add_generate_page(studio, jobs)
+        with gr.Tabs(elem_id="rooms") as rooms:
+            with gr.Tab("Paint", id="paint"):
+                page = add_generate_page(studio, jobs)
+            with gr.Tab("History", id="history"):
+                gallery = add_history_page(history)
+        add_restoring(studio, history, page, gallery, rooms)
         add_endpoints(studio, history)
+        add_history_endpoints(studio, history)
         blocks.unload(_leave(jobs))
     return blocks.queue(api_open=False, max_size=settings.queue_size)
 

@@ -85,9 +85,14 @@ async def uploaded_bytes(field: str, value: object, uploads: Collection[str], mo
     if value is None:
         return None
     path, _ = uploaded(field, value, uploads)
+    check_size(field, path, most)
+    return await asyncio.to_thread(path.read_bytes)
+
+
+def check_size(field: str, path: Path, most: int) -> None:
+    """Raise TooLong for a file above `most` bytes."""
     if (size := path.stat().st_size) > most:
         raise TooLong(field, f"{size >> 20} MB large", f"at most {most >> 20} MB")
-    return await asyncio.to_thread(path.read_bytes)
 
 
 def served(name: str, write: Callable[[Path], T]) -> tuple[dict, T]:

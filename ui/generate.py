@@ -16,7 +16,7 @@ from ui.jobs import Jobs
 from ui.panel import add_panel
 from ui.studio import Studio
 from ui.styles import add_styles
-from ui.widgets import picture_stage, prompt_looks, token_counter
+from ui.widgets import picture_reader, picture_stage, prompt_looks, token_counter
 
 LOOKS = (
     "A click writes them around your prompt and into what to leave out, where you can change them.",
@@ -42,6 +42,7 @@ class Widgets:
     cancel: gr.Button
     draw_seed: gr.Button
     examples: dict[str, gr.Button]
+    reader: gr.HTML
 
 
 def add_generate_page(studio: Studio, jobs: Jobs) -> Widgets:
@@ -63,6 +64,7 @@ def layout(studio: Studio) -> Widgets:
             with gr.Row(elem_id="examples"):
                 texts = studio.profile.examples
                 examples = {text: gr.Button(text, size="sm", elem_classes="example") for text in texts}
+            reader = picture_reader(MAX_BYTES)
         with gr.Row(elem_id="act"):
             paint = gr.Button("Paint", variant="primary", elem_id="paint")
             cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
@@ -79,7 +81,7 @@ def layout(studio: Studio) -> Widgets:
     add_counter(studio, counter, prompt, styles)
     negative = panel.fields["negative_prompt"]
     looks.pick(None, [looks, negative], negative, js=LEAVE_OUT, api_visibility="private")
-    return Widgets(fields, stage, paint, cancel, panel.draw_seed, examples)
+    return Widgets(fields, stage, paint, cancel, panel.draw_seed, examples, reader)
 
 
 def add_counter(studio: Studio, counter: gr.HTML, prompt: gr.Textbox, styles: gr.HTML) -> None:

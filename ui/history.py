@@ -70,7 +70,7 @@ def owner_hash(secret: object) -> str:
     """Whose history it is: all that is stored of the secret that a browser made up. Raises InvalidOwner."""
     # The message does not repeat it: messages are logged and shown.
     if not isinstance(secret, str) or not re.fullmatch(r"[\w-]{32,128}", secret, re.ASCII):
-        raise InvalidOwner("owner is no secret, but must be 32 to 128 random letters, digits, - and _.")
+        raise InvalidOwner("owner", "no secret", "32 to 128 random letters, digits, - and _")
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
