@@ -31,10 +31,11 @@ LONG = {"steps": 150, "num_images": 4}
 
 @dataclass(frozen=True)
 class Server:
-    """A running app: its address, where its log goes and where its temporary files are, and the Hub that it knows."""
+    """A running app: its address, process and log, where its temporary files are, and the Hub that it knows."""
 
     url: str
     log: Path
+    pid: int
     scratch: Path | None = None
     hub: FakeHub | None = None
 
@@ -91,7 +92,7 @@ def shared() -> Server:
     server = start(
         folder / "log", BASE_MODEL=model, ADAPTERS_DIR=styles, TMPDIR=folder / "tmp", UPLOAD_MB=1, HUB_TIMEOUT=1,
         HF_ENDPOINT=hub.url, HF_HUB_OFFLINE=0, GRADIO_HEARTBEAT_INTERVAL=1, WILDCARDS_DIR=folder / "lists",
-        RELOAD_SECONDS=3,
+        RELOAD_SECONDS=10,
     )  # fmt: skip
     return replace(server, scratch=folder / "tmp", hub=hub)
 
@@ -111,7 +112,7 @@ def start(log: Path, **settings: object) -> Server:
         process.kill()
         process.wait()
 
-    server = Server(f"http://127.0.0.1:{port}", log)
+    server = Server(f"http://127.0.0.1:{port}", log, process.pid)
     deadline = time.monotonic() + 120
     while True:
         try:

@@ -18,7 +18,8 @@ PARAMETERS = (
     "guidance_end eta metadata owner"
 ).split()
 ENDPOINTS = (
-    "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers prompt_styles"
+    "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers prompt_styles "
+    "history forget_picture read_picture"
 ).split()
 QUICK = {"steps": 4, "seed": 11, "api_name": "/generate"}
 
