@@ -135,17 +135,17 @@ def add_job(widgets: Widgets, jobs: Jobs) -> list:
         try:
             with in_words():
                 raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
-                jobs.start(keys.get("owner"), keys.get("job"), raw, request.session_hash)
+                jobs.start(*named(keys), raw, request.session_hash)
         except gr.Error as error:
             yield {"status": "failed", "message": error.message}
             return
-        async with aclosing(jobs.watch(keys["owner"], keys["job"])) as news:
+        async with aclosing(jobs.watch(*named(keys))) as news:
             async for shown in news:
                 yield shown
 
     async def resume(keys: dict) -> AsyncIterator[dict]:
         try:
-            async with aclosing(jobs.watch(keys.get("owner"), keys.get("job"))) as news:
+            async with aclosing(jobs.watch(*named(keys))) as news:
                 async for shown in news:
                     yield shown
         except (UnknownJob, InvalidOwner):
@@ -154,7 +154,7 @@ def add_job(widgets: Widgets, jobs: Jobs) -> list:
     async def cancel(keys: dict) -> None:
         # It may have ended by itself, or not have begun; there is nobody to tell, for the page shows it as stopped.
         with suppress(UnknownJob, InvalidOwner):
-            jobs.cancel(keys.get("owner"), keys.get("job"))
+            jobs.cancel(*named(keys))
 
     page = gr.context.Context.root_block
     painting = widgets.paint.click(
@@ -166,3 +166,8 @@ def add_job(widgets: Widgets, jobs: Jobs) -> list:
         cancel, stage, js="() => atelier.keys()", api_name="cancel_job", **options | {"outputs": None, "queue": False}
     )
     return [painting, resuming]
+
+
+def named(keys: object) -> tuple[object, object]:
+    """Owner and job of what a page says it is; None where it says nothing."""
+    return (keys.get("owner"), keys.get("job")) if isinstance(keys, dict) else (None, None)

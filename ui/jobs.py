@@ -10,7 +10,7 @@ from functools import partial
 
 import gradio as gr
 
-from lora.errors import InvalidRequest, NotKept, UnknownJob, UnknownPicture
+from lora.errors import HistoryError, InvalidRequest, UnknownJob, UnknownPicture
 from ui.errors import in_words
 from ui.files import shown_files
 from ui.history import History, owner_hash
@@ -52,9 +52,10 @@ class Jobs:
 
     def start(self, secret: object, identity: object, values: Mapping[str, object], session: str) -> None:
         """Begin a job. Raises InvalidRequest where the secret is none or the job's id is no new one."""
-        key = owner_hash(secret), identity
+        owner = owner_hash(secret)
         if not isinstance(identity, str) or not re.fullmatch(r"[\w-]{16,128}", identity, re.ASCII):
             raise InvalidRequest("job", identity, "16 to 128 letters, digits, - and _")
+        key = owner, identity
         if key in self._jobs:
             raise InvalidRequest("job", identity, "one that has not begun yet")
         self._prune()
@@ -71,9 +72,9 @@ class Jobs:
         One of before the last start of the app is looked up in the history. Raises UnknownJob, and gradio's own
         errors, those of `spaces`, which hold more than words.
         """
-        job = self._jobs.get((owner_hash(secret), identity))
+        owner, job = owner_hash(secret), self._find(secret, identity)
         if job is None:
-            yield await self._of_history(owner_hash(secret), identity)
+            yield await self._of_history(owner, identity)
             return
         job.watchers += 1
         if job.grace:
@@ -94,7 +95,7 @@ class Jobs:
 
     def cancel(self, secret: object, identity: object) -> None:
         """Stop one of the owner's jobs, waiting or running. Raises UnknownJob."""
-        job = self._jobs.get((owner_hash(secret), identity))
+        job = self._find(secret, identity)
         if job is None:
             raise UnknownJob("There is no such job of yours.")
         job.task.cancel()
@@ -129,6 +130,9 @@ class Jobs:
             self._left.discard(job.session)
             self.leave(job.session)
 
+    def _find(self, secret: object, identity: object) -> Job | None:
+        return self._jobs.get((owner_hash(secret), identity if isinstance(identity, str) else ""))
+
     def _unwatched(self, job: Job) -> None:
         if not job.watchers and job.ended is None:
             job.grace = asyncio.get_running_loop().call_later(self._grace, job.task.cancel)
@@ -155,7 +159,7 @@ async def kept_details(history: History, owner: str, job: str, update: Update) -
     """Keep the pictures of an update: `kept`, the id of the set, or why they were not kept as `notice`."""
     try:
         kept = await asyncio.to_thread(history.keep, owner, job, update.images, update.details)
-    except NotKept as error:
+    except HistoryError as error:
         return {"kept": "", "notice": str(error)}
     return {"kept": kept.id}
 
