@@ -20,6 +20,7 @@ from lora.private import Bounds, PrivateAdapters
 from pipeline.house import open_house
 from ui.blocks import build, launch_arguments, open_studio
 from ui.closing import Closing
+from ui.history import History, Room
 from ui.journal import write_to
 from ui.settings import Settings, read_settings
 
@@ -43,7 +44,9 @@ def compose(settings: Settings):
     )
     studio = open_studio(engine, library, settings)
     closing = Closing(studio.turnstile, settings.drain_seconds)
-    return build(studio, settings), launch_arguments(studio, settings, closing), closing
+    room = Room(settings.history_mb * MB, settings.history_per_owner, settings.history_days)
+    history = History(settings.data_dir, room)
+    return build(studio, settings, history), launch_arguments(studio, settings, closing, history), closing
 
 
 try:

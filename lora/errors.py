@@ -2,7 +2,9 @@
 
     AtelierError
     ├── InvalidRequest      a value of a request is not allowed
-    │   └── TooLong             there is too much of it
+    │   └── Described           the value is not shown but described
+    │       ├── TooLong             there is too much of it
+    │       └── InvalidOwner        what should be an owner's secret is none
     ├── AdapterError        an adapter cannot be used
     │   ├── UnknownAdapter      no adapter of that id
     │   ├── UnreadableAdapter   the file is not a readable adapter
@@ -11,6 +13,10 @@
     │   └── HubError            the Hugging Face Hub does not give it, or not now
     ├── ModelError          the base model cannot be loaded
     ├── PaintingFailed      the run itself came to no picture: memory, or numbers out of range
+    ├── HistoryError        the history cannot be opened or read
+    │   ├── NotKept             a picture could not be kept
+    │   └── UnknownPicture      no such picture of this owner
+    ├── UnknownJob          no such job of this owner
     └── Busy                too many are waiting
 
 Errors of other libraries are translated where they enter; what is not in this tree is a bug and shown as such.
@@ -29,12 +35,20 @@ class InvalidRequest(AtelierError):
         self.field = field
 
 
-class TooLong(InvalidRequest):
-    """A value is well formed, but there is too much of it: `size` says how much, in words."""
+class Described(InvalidRequest):
+    """A value that is not to be shown, or says nothing: `what` says in words what it is."""
 
-    def __init__(self, field: str, size: str, allowed: str):
-        AtelierError.__init__(self, f"{field} is {size}, but must be {allowed}.")
+    def __init__(self, field: str, what: str, allowed: str):
+        AtelierError.__init__(self, f"{field} is {what}, but must be {allowed}.")
         self.field = field
+
+
+class TooLong(Described):
+    """A value is well formed, but there is too much of it: the words say how much."""
+
+
+class InvalidOwner(Described):
+    """What should be an owner's secret is none."""
 
 
 class AdapterError(AtelierError):
@@ -67,6 +81,22 @@ class ModelError(AtelierError):
 
 class PaintingFailed(AtelierError):
     """The run came to no picture."""
+
+
+class HistoryError(AtelierError):
+    """The history cannot be opened or read."""
+
+
+class NotKept(HistoryError):
+    """A picture could not be kept in the history."""
+
+
+class UnknownPicture(HistoryError):
+    """No such picture of this owner; the same whether it is another's or nobody's."""
+
+
+class UnknownJob(AtelierError):
+    """No such job of this owner; the same whether it is another's or nobody's."""
 
 
 class Busy(AtelierError):

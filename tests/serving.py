@@ -35,6 +35,7 @@ class Server:
 
     url: str
     log: Path
+    pid: int
     scratch: Path | None = None
     hub: FakeHub | None = None
     model: Path | None = None
@@ -93,6 +94,7 @@ def shared() -> Server:
     server = start(
         folder / "log", BASE_MODEL=model, ADAPTERS_DIR=styles, TMPDIR=folder / "tmp", UPLOAD_MB=1, HUB_TIMEOUT=1,
         HF_ENDPOINT=hub.url, HF_HUB_OFFLINE=0, GRADIO_HEARTBEAT_INTERVAL=1, WILDCARDS_DIR=folder / "lists",
+        RELOAD_SECONDS=10,
     )  # fmt: skip
     return replace(server, scratch=folder / "tmp", hub=hub, model=model)
 
@@ -104,7 +106,7 @@ def start(log: Path, **settings: object) -> Server:
         port = free.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "app.py"], cwd=ROOT, stdout=log.open("wb"), stderr=subprocess.STDOUT,
-        env=environment(**settings, PORT=port),
+        env=environment(**{"DATA_DIR": log.with_name("data")} | settings, PORT=port),
     )  # fmt: skip
 
     @atexit.register
@@ -112,7 +114,7 @@ def start(log: Path, **settings: object) -> Server:
         process.kill()
         process.wait()
 
-    server = Server(f"http://127.0.0.1:{port}", log, process=process)
+    server = Server(f"http://127.0.0.1:{port}", log, process.pid, process=process)
     deadline = time.monotonic() + 120
     while True:
         try:

@@ -2,6 +2,7 @@
 
 from contextlib import aclosing
 from dataclasses import asdict
+from secrets import token_urlsafe
 
 import gradio as gr
 from gradio import FileData
@@ -14,6 +15,8 @@ from pipeline.request import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEP
 from ui import compare
 from ui.errors import in_words
 from ui.files import picture_files, upload_route, uploaded_bytes
+from ui.history import History, owner_hash
+from ui.jobs import kept_details
 from ui.studio import FIELDS, Studio
 from ui.web import preview_url
 
@@ -21,13 +24,13 @@ from ui.web import preview_url
 UNLIMITED = {"concurrency_limit": None, "queue": True}
 
 
-def add_endpoints(studio: Studio) -> None:
+def add_endpoints(studio: Studio, history: History) -> None:
     """Add the endpoints to the Blocks that is being built.
 
     `gr.api` hands over the JSON values as they came. So every value, also one that a widget would have refused or
     changed, meets `GenerationRequest.create` and its sentences.
     """
-    generate = _generate(studio)
+    generate = _generate(studio, history)
     gr.api(generate, api_name="generate", **UNLIMITED)
 
     def adapters() -> list[dict]:
@@ -85,7 +88,7 @@ def add_endpoints(studio: Studio) -> None:
     gr.api(compare.endpoint(studio, generate), api_name="compare", **UNLIMITED)
 
 
-def _generate(studio: Studio):
+def _generate(studio: Studio, history: History):
     limits, default_adapters = studio.engine.limits, studio.default_adapters
     default_negative, uploads = studio.profile.negative_prompt, upload_route()
 
@@ -114,14 +117,19 @@ def _generate(studio: Studio):
         guidance_end: float = 1.0,
         eta: float = 0.0,
         metadata: bool = True,
+        owner: str = "",
     ) -> tuple[list[dict], dict]:
         given = locals()
         values = {name: given[name] for name in FIELDS}
         with in_words():
+            keeper = owner_hash(owner) if owner != "" else ""
             values["image"] = await uploaded_bytes("image", image, uploads, MAX_BYTES)
         async with aclosing(studio.generate(values, request.session_hash)) as updates:
             async for update in updates:
-                files = await picture_files(update.images, update.details.get("seeds", []))
+                with in_words():
+                    files = await picture_files(update.images, update.details.get("seeds", []))
+                    if keeper and update.images:
+                        update.details.update(await kept_details(history, keeper, token_urlsafe(16), update))
                 yield [{"image": file, "caption": None} for file in files], update.details
 
     generate.__doc__ = in_api_words(limits)
@@ -157,6 +165,7 @@ def in_api_words(limits: Limits) -> str:
         guidance_end: 0 to 1, the share of the steps after which it ends
         eta: 0 to 1, noise that DDIM and TCD add
         metadata: write into the PNG how it was made
+        owner: 32 to 128 random letters, digits, - and _, in whose history the pictures are kept; without it none are
     """
 
 

@@ -10,8 +10,11 @@ from ui.api import add_endpoints
 from ui.closing import Closing
 from ui.compare import add_compare_page
 from ui.files import check_files
+from ui.gallery import add_history_endpoints, add_history_page, add_restoring
 from ui.generate import add_generate_page
 from ui.gpu import gpu_generator
+from ui.history import History
+from ui.jobs import Jobs
 from ui.journal import Journal
 from ui.settings import Settings
 from ui.status import status_routes
@@ -52,26 +55,32 @@ def open_studio(engine: Engine, library: Library, settings: Settings) -> Studio:
     return Studio(engine, library, turnstile, gpu_generator(engine), wildcards, Journal(settings.log_prompts))
 
 
-def build(studio: Studio, settings: Settings) -> gr.Blocks:
+def build(studio: Studio, settings: Settings, history: History) -> gr.Blocks:
     """The Blocks, with its queue. Pictures are deleted from the server a day after they were made."""
+    jobs = Jobs(studio, history, settings.reload_seconds)
     with Atelier(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True) as blocks:
         gr.HTML(HEADER.format(motto=motto(studio.profile)), apply_default_css=False, elem_id="masthead")
-        with gr.Tabs(elem_id="rooms"):
-            with gr.Tab("Paint"):
-                fields = add_generate_page(studio)
-            with gr.Tab("Compare") as room:
-                add_compare_page(studio, fields, room)
+        with gr.Tabs(elem_id="rooms") as rooms:
+            with gr.Tab("Paint", id="paint"):
+                page = add_generate_page(studio, jobs)
+            with gr.Tab("Compare", id="compare") as room:
+                add_compare_page(studio, page.fields, room)
+            with gr.Tab("History", id="history"):
+                gallery = add_history_page(history)
+        add_restoring(studio, history, page, gallery, rooms)
         keyboard()
-        add_endpoints(studio)
-        blocks.unload(_forget(studio))
+        add_endpoints(studio, history)
+        add_history_endpoints(studio, history)
+        blocks.unload(_leave(jobs))
     return blocks.queue(api_open=False, max_size=settings.queue_size)
 
 
-def _forget(studio: Studio):
-    def forget(request: gr.Request) -> None:
-        studio.forget(request.session_hash)
+def _leave(jobs: Jobs):
+    # A coroutine, so that it runs on the event loop, where the jobs live.
+    async def leave(request: gr.Request) -> None:
+        jobs.leave(request.session_hash)
 
-    return forget
+    return leave
 
 
 def motto(profile: ModelProfile) -> str:
@@ -80,16 +89,17 @@ def motto(profile: ModelProfile) -> str:
     return f"Words become pictures; styles go on top. <span>{profile.name} model, {size}</span>"
 
 
-def launch_arguments(studio: Studio, settings: Settings, closing: Closing) -> dict:
+def launch_arguments(studio: Studio, settings: Settings, closing: Closing, history: History) -> dict:
     """How the Blocks is served. In gradio 6 theme and style belong here."""
     routes = status_routes(studio) if settings.status_page else []
     return {
         "server_name": settings.address,
         "server_port": settings.port,
         "theme": theme(),
-        "css_paths": STATIC / "style.css",
+        "css_paths": [STATIC / "style.css", STATIC / "history.css"],
+        "head": f"<script>{(STATIC / 'visitor.js').read_text('utf-8')}</script>",
         "favicon_path": STATIC / "favicon.svg",
-        "app_kwargs": app_arguments(studio.library, settings, routes, closing.lifespan),
+        "app_kwargs": app_arguments(studio.library, history, settings, routes, closing.lifespan),
         # Those who wait at the turnstile hold no thread, but each takes one of gradio's slots of that name.
         "max_threads": settings.queue_size + 40,
         # Gradio keeps the last values of each session, previews among them.

@@ -1,6 +1,8 @@
 """Files to and from gradio: those that it serves lie in its cache, where old ones are deleted."""
 
 import asyncio
+import base64
+import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,15 +13,31 @@ from gradio.data_classes import FileData
 from gradio.processing_utils import save_bytes_to_cache, save_file_to_cache
 from gradio.utils import get_upload_folder, is_in_or_equal
 
-from lora.errors import InvalidRequest, TooLong
+from lora.errors import InvalidRequest, PaintingFailed, TooLong
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 NOT_UPLOADED = "A file of this call was not uploaded here; send it with the client's handle_file, from a path of yours."
 
 
 async def picture_files(images: tuple[bytes, ...], seeds: list[int]) -> list[dict]:
-    """Write PNG files and describe them as gradio's file data. Written in a thread: disks can be slow."""
-    return await asyncio.gather(*(picture_file(image, f"atelier-{seed}.png") for image, seed in zip(images, seeds)))
+    """Write PNG files and describe them as gradio's file data. Written in a thread: disks can be slow.
+
+    Raises PaintingFailed where they cannot be written.
+    """
+    try:
+        return await asyncio.gather(*(picture_file(image, f"atelier-{seed}.png") for image, seed in zip(images, seeds)))
+    except OSError as error:
+        log.warning("a picture could not be written: %s", error)
+        raise PaintingFailed("There is no room left here for the picture; try again later.") from error
+
+
+async def shown_files(images: tuple[bytes, ...], seeds: list[int]) -> list[dict]:
+    """As `picture_files`, for a page: pictures that cannot be written are in the address itself."""
+    try:
+        return await picture_files(images, seeds)
+    except PaintingFailed:
+        return [{"url": f"data:image/png;base64,{base64.b64encode(image).decode()}"} for image in images]
 
 
 async def picture_file(image: bytes, name: str) -> dict:
@@ -71,9 +89,14 @@ async def uploaded_bytes(field: str, value: object, uploads: Collection[str], mo
     if value is None:
         return None
     path, _ = uploaded(field, value, uploads)
+    check_size(field, path, most)
+    return await asyncio.to_thread(path.read_bytes)
+
+
+def check_size(field: str, path: Path, most: int) -> None:
+    """Raise TooLong for a file above `most` bytes."""
     if (size := path.stat().st_size) > most:
         raise TooLong(field, f"{size >> 20} MB large", f"at most {most >> 20} MB")
-    return await asyncio.to_thread(path.read_bytes)
 
 
 def served(name: str, write: Callable[[Path], T]) -> tuple[dict, T]:

@@ -1,19 +1,22 @@
 """The page where one paints: first what stands on it, then what happens."""
 
 import json
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
 
 import gradio as gr
 
+from lora.errors import InvalidOwner, UnknownJob
 from pipeline.picture import MAX_BYTES
 from pipeline.prompt_styles import PROMPT_STYLES
 from ui.errors import in_words
-from ui.files import picture_files, upload_route, uploaded_bytes
+from ui.files import upload_route, uploaded_bytes
+from ui.jobs import Jobs
 from ui.panel import add_panel
 from ui.studio import Studio
 from ui.styles import add_styles
-from ui.widgets import picture_stage, prompt_looks, token_counter
+from ui.widgets import picture_reader, picture_stage, prompt_looks, token_counter
 
 LOOKS = (
     "A click writes them around your prompt and into what to leave out, where you can change them.",
@@ -39,13 +42,14 @@ class Widgets:
     cancel: gr.Button
     draw_seed: gr.Button
     examples: dict[str, gr.Button]
+    reader: gr.HTML
 
 
-def add_generate_page(studio: Studio) -> dict[str, gr.components.Component]:
-    """Add the page to the Blocks that is being built; the widgets of a request by the names of its fields."""
+def add_generate_page(studio: Studio, jobs: Jobs) -> Widgets:
+    """Add the page to the Blocks that is being built."""
     widgets = layout(studio)
-    wire(widgets, studio)
-    return widgets.fields
+    wire(widgets, jobs)
+    return widgets
 
 
 def layout(studio: Studio) -> Widgets:
@@ -60,6 +64,7 @@ def layout(studio: Studio) -> Widgets:
             with gr.Row(elem_id="examples"):
                 texts = studio.profile.examples
                 examples = {text: gr.Button(text, size="sm", elem_classes="example") for text in texts}
+            reader = picture_reader(MAX_BYTES)
         with gr.Row(elem_id="act"):
             paint = gr.Button("Paint", variant="primary", elem_id="paint")
             cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
@@ -76,7 +81,7 @@ def layout(studio: Studio) -> Widgets:
     add_counter(studio, counter, prompt, styles)
     negative = panel.fields["negative_prompt"]
     looks.pick(None, [looks, negative], negative, js=LEAVE_OUT, api_visibility="private")
-    return Widgets(fields, stage, paint, cancel, panel.draw_seed, examples)
+    return Widgets(fields, stage, paint, cancel, panel.draw_seed, examples, reader)
 
 
 def add_counter(studio: Studio, counter: gr.HTML, prompt: gr.Textbox, styles: gr.HTML) -> None:
@@ -94,44 +99,75 @@ def add_counter(studio: Studio, counter: gr.HTML, prompt: gr.Textbox, styles: gr
     )  # fmt: skip
 
 
-def wire(widgets: Widgets, studio: Studio) -> None:
+def wire(widgets: Widgets, jobs: Jobs) -> None:
     """Say what the widgets do. Only painting asks the server; the rest happens in the browser."""
-    fields, stage, uploads = widgets.fields, widgets.stage, upload_route()
+    fields, stage = widgets.fields, widgets.stage
     here = {"fn": None, "api_visibility": "private"}
-
-    async def paint(values: dict, request: gr.Request) -> dict:
-        try:
-            raw = {name: values[widget] for name, widget in fields.items()}
-            with in_words():
-                raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
-            async with aclosing(studio.generate(raw, request.session_hash, page=True)) as updates:
-                async for update in updates:
-                    files = await picture_files(update.images, update.details.get("seeds", []))
-                    # While painting `images` is how many there will be, at last it is the files.
-                    yield update.details | ({"images": files} if files else {})
-        except gr.Error as error:
-            ours = error.title == "Error"
-            yield {"status": "failed", "message": error.message if ours else f"{error.title}."}
-            if not ours:
-                # Those of `spaces`, about a visitor's GPU quota, hold links: gradio shows them as such.
-                raise
-
     widgets.paint.click(
         **here, inputs=[fields["width"], fields["height"]], outputs=stage,
         js="(width, height) => ({status: 'sent', width, height})",
     )  # fmt: skip
-    # Without gradio's own conversions: the raw values meet the same checks as those of the endpoint.
-    painting = widgets.paint.click(
-        paint, set(fields.values()), stage, preprocess=False, postprocess=False, show_progress="hidden",
-        concurrency_limit=None, api_visibility="private",
-    )  # fmt: skip
-    painting.then(
-        **here, inputs=stage, outputs=stage, js=f"""(value) => ["sent", "waiting", "painting"].includes(value?.status)
-            ? {{status: "failed", message: {json.dumps(LOST)}}} : value""",
-    )  # fmt: skip
-    widgets.cancel.click(**here, cancels=painting)
+    watching = add_job(widgets, jobs)
+    lost = f"""(value) => ["sent", "waiting", "painting"].includes(value?.status)
+        ? {{status: "failed", message: {json.dumps(LOST)}}} : value"""
+    for event in watching:
+        event.then(**here, inputs=stage, outputs=stage, js=lost)
+    widgets.cancel.click(**here, cancels=watching)
     widgets.cancel.click(**here, outputs=stage, js="() => ({status: 'cancelled'})")
     widgets.draw_seed.click(**here, outputs=fields["seed"], js="() => -1")
     stage.reuse(**here, inputs=stage, outputs=fields["seed"], js="(value) => value.seed")
     for text, button in widgets.examples.items():
         button.click(**here, outputs=fields["prompt"], js=f"() => {json.dumps(text)}")
+
+
+def add_job(widgets: Widgets, jobs: Jobs) -> list:
+    """Wire painting, coming back to it after a reload, and cancelling; the events that watch a job.
+
+    The browser says in place of the stage's value who it is and which job it means, see keys.js.
+    """
+    fields, stage, uploads = widgets.fields, widgets.stage, upload_route()
+    # Without gradio's own conversions: the raw values meet the same checks as those of the endpoint.
+    options = {"outputs": stage, "preprocess": False, "postprocess": False, "show_progress": "hidden",
+               "concurrency_limit": None, "api_visibility": "private"}  # fmt: skip
+
+    async def paint(request: gr.Request, keys: dict, *values: object) -> AsyncIterator[dict]:
+        raw = dict(zip(fields, values))
+        try:
+            with in_words():
+                raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
+                jobs.start(*named(keys), raw, request.session_hash)
+        except gr.Error as error:
+            yield {"status": "failed", "message": error.message}
+            return
+        async with aclosing(jobs.watch(*named(keys))) as news:
+            async for shown in news:
+                yield shown
+
+    async def resume(keys: dict) -> AsyncIterator[dict]:
+        try:
+            async with aclosing(jobs.watch(*named(keys))) as news:
+                async for shown in news:
+                    yield shown
+        except (UnknownJob, InvalidOwner):
+            yield gr.skip()
+
+    async def cancel(keys: dict) -> None:
+        # It may have ended by itself, or not have begun; there is nobody to tell, for the page shows it as stopped.
+        with suppress(UnknownJob, InvalidOwner):
+            jobs.cancel(*named(keys))
+
+    page = gr.context.Context.root_block
+    painting = widgets.paint.click(
+        paint, [stage, *fields.values()], js="(stage, ...values) => [atelier.begin(), ...values]", api_name="paint_job",
+        **options,
+    )  # fmt: skip
+    resuming = page.load(resume, stage, js="() => atelier.keys()", api_name="resume_job", **options)
+    widgets.cancel.click(
+        cancel, stage, js="() => atelier.keys()", api_name="cancel_job", **options | {"outputs": None, "queue": False}
+    )
+    return [painting, resuming]
+
+
+def named(keys: object) -> tuple[object, object]:
+    """Owner and job of what a page says it is; None where it says nothing."""
+    return (keys.get("owner"), keys.get("job")) if isinstance(keys, dict) else (None, None)

@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     An address may send `requests_per_minute`, 0 without end. `allowed_origins` are hosts, separated by commas, whose
     pages may use this one beside its own. When it is asked to end, the running job has `drain_seconds`.
     `status_page` shows /status, `log_prompts` writes prompts into the log.
+    `data_dir` has the visitors' history: `history_mb` of pictures in all, `history_per_owner` of one visitor, for
+    `history_days`. A job goes on for `reload_seconds` while no page watches it.
     `wildcards_dir` has the lists that __name__ in a prompt draws from: name.txt, a choice a line, read at the start.
     """
 
@@ -47,6 +49,11 @@ class Settings(BaseSettings):
     allowed_origins: str = ""
     drain_seconds: float = Field(30, ge=0, le=3600)
     status_page: bool = True
+    data_dir: Path = Path(__file__).resolve().parents[1] / "data"
+    history_mb: int = Field(2048, ge=1, le=2**20)
+    history_per_owner: int = Field(500, ge=1, le=100_000)
+    history_days: float = Field(30, gt=0, le=3650)
+    reload_seconds: float = Field(20, ge=0, le=3600)
     threads: int = Field(0, ge=0, le=1024)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_prompts: bool = False

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 from lora.adapter import warnings
 from lora.errors import InvalidRequest
@@ -18,14 +19,17 @@ from pipeline.checks import text, whole
 from pipeline.compare import Grid, grid
 from pipeline.decode import encode_png
 from pipeline.engine import DenoiseStep, Engine, Generation
+from pipeline.inscription import inscription
 from pipeline.mix import adapter_ids, adapter_mix, trigger_words
+from pipeline.picture import MAX_BYTES
+from pipeline.recall import recall
 from pipeline.request import GenerationRequest
 from pipeline.sheet import sheet
 from pipeline.tiers import tiers
 from pipeline.variants import Wildcards
 from ui.errands import Errands
 from ui.errors import in_words
-from ui.files import served, uploaded
+from ui.files import check_size, served, uploaded
 from ui.gpu import Paint
 from ui.journal import Entry, Journal
 from ui.stream import newest
@@ -196,6 +200,18 @@ class Studio:
                     path.unlink(missing_ok=True)
             return received.public()
 
+    async def read_picture(self, file: object, session: str, uploads: Collection[str]) -> dict:
+        """What an uploaded picture says of how it was made, as `recalled`. Raises gradio errors only."""
+        with in_words():
+            path, _ = uploaded("file", file, uploads)
+            check_size("file", path, MAX_BYTES)
+            return self.recalled(await self._readers.run(_inscription, path), session)
+
+    def recalled(self, said: str, session: str) -> dict:
+        """`values` for a request out of a picture's text, and `notes` in words on what could not be restored."""
+        values, notes = recall(said, self.engine.limits, self.library.all(session), self.profile.name)
+        return {"values": values, "notes": notes}
+
     async def search(self, words: object) -> list[dict]:
         """Adapters on the Hub for this model's family. Raises gradio errors only."""
         with in_words():
@@ -233,6 +249,11 @@ class Studio:
 
     def _finder(self, session: str):
         return partial(self.library.find, session=session)
+
+
+def _inscription(path: Path) -> str:
+    with path.open("rb") as file:
+        return inscription(file)
 
 
 def told(item: DenoiseStep | Generation) -> Update:

@@ -1,9 +1,11 @@
 """What the web server adds to gradio: guards, headers, a bound on uploads, a plain 404, the pictures of the styles."""
 
 import asyncio
+import io
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import zipfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from gradio.route_utils import FnIndexInferError
@@ -12,14 +14,15 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from lora.adapter import Adapter
-from lora.errors import UnknownAdapter
+from lora.errors import HistoryError, InvalidOwner, UnknownAdapter
 from lora.library import Library
 from ui.guard import RateLimit, SameOrigin
+from ui.history import History, owner_hash
 from ui.settings import Settings
 from ui.theme import STATIC
 
@@ -96,7 +99,67 @@ def preview_url(adapter: Adapter) -> str | None:
     return f"/style/{adapter.id}" if adapter.preview else None
 
 
-def app_arguments(library: Library, settings: Settings, routes: list[Route], lifespan: Lifespan) -> dict:
+def history_routes(history: History) -> list[Route]:
+    """Where the pictures of the history are: each under its signed address, and all of an owner's in one file."""
+
+    def kept(request: Request) -> Response:
+        try:
+            path = history.path(request.path_params["name"], request.query_params.get("key", ""))
+        except (HistoryError, OSError):
+            return Response(status_code=404)
+        # It never changes; and nobody but this browser may keep it.
+        headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+        return FileResponse(path, headers=headers) if path.exists() else Response(status_code=404)
+
+    async def everything(request: Request) -> Response:
+        # Of a form, since that keeps the secret out of addresses, which are logged and remembered.
+        try:
+            async with request.form(max_files=0, max_fields=2) as form:
+                owner = owner_hash(form.get("owner"))
+        except InvalidOwner as error:
+            return PlainTextResponse(str(error), 403)
+        headers = {"Content-Disposition": 'attachment; filename="lora-atelier.zip"', "Cache-Control": "no-store"}
+        return StreamingResponse(zipped(history.paths(owner)), media_type="application/zip", headers=headers)
+
+    return [Route("/kept/{name}", kept), Route("/history.zip", everything, methods=["POST"])]
+
+
+def zipped(paths: Iterable[Path]) -> Iterator[bytes]:
+    """A zip archive of files, in pieces: no more than a piece of it is in memory. Those that are gone are left out."""
+    out = Outflow()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for path in paths:
+            with suppress(FileNotFoundError), path.open("rb") as source, archive.open(path.name, "w") as target:
+                while piece := source.read(2**18):
+                    target.write(piece)
+                    yield out.taken()
+    yield out.taken()
+
+
+class Outflow(io.RawIOBase):
+    """What is written to it waits until it is taken."""
+
+    def __init__(self):
+        self._waiting = bytearray()
+
+    def writable(self) -> bool:
+        """It is there to be written to."""
+        return True
+
+    def write(self, data: bytes) -> int:
+        """Take data in."""
+        self._waiting += data
+        return len(data)
+
+    def taken(self) -> bytes:
+        """What has been written since the last time."""
+        data, self._waiting = bytes(self._waiting), bytearray()
+        return data
+
+
+def app_arguments(
+    library: Library, history: History, settings: Settings, routes: list[Route], lifespan: Lifespan
+) -> dict:
     """The arguments of the FastAPI application under gradio's, with more `routes`, and what is to happen around it."""
 
     def preview(request: Request) -> Response:
@@ -129,7 +192,12 @@ def app_arguments(library: Library, settings: Settings, routes: list[Route], lif
             ),
         ],
         "lifespan": guarded,
-        "routes": [Route("/style/{id}", preview), Route("/looks.webp", looks), *routes],
+        "routes": [
+            Route("/style/{id}", preview),
+            Route("/looks.webp", looks),
+            *history_routes(history),
+            *routes,
+        ],  # fmt: skip
         # What gradio lets through when a name or a function number is not one of its own.
         "exception_handlers": {FnIndexInferError: no_endpoint, KeyError: no_endpoint},
     }

@@ -48,6 +48,24 @@ def prompt_looks(looks: list[dict], hint: str) -> gr.HTML:
     return _widget("looks", None, looks=looks, hint=hint)
 
 
+def picture_reader(most_bytes: int) -> gr.HTML:
+    """Takes pictures that are dropped, pasted or chosen anywhere on the page, to paint as they were painted.
+
+    Has an event `read` with the uploaded `file` and a `number`; the property `answer` with the same number takes the
+    `notes` on what could not be restored, and what is `done`, or an `error`.
+    """
+    return _widget("recall", None, answer=None, most_bytes=most_bytes)
+
+
+def picture_history() -> gr.HTML:
+    """The pictures of this browser: to look at, search, compare two of them, paint again, save and delete.
+
+    Events `list`, `forget` and `reuse` carry the owner's secret and a `number`; their answer goes into the property
+    `answer` with the same one.
+    """
+    return _widget("history", None, answer=None)
+
+
 def compare_axes(names: dict[str, str], styles: list[dict], schedulers: list[str], most: int) -> gr.HTML:
     """Two axes of a comparison, by their `names`; values are picked (styles, schedulers) or written.
 

@@ -15,11 +15,11 @@ from tests.serving import LONG, STYLES
 PARAMETERS = (
     "prompt negative_prompt adapters width height steps guidance_scale scheduler seed num_images normalize_adapters "
     "image strength hires_scale hires_steps hires_strength hires_upscaler clip_skip guidance_rescale guidance_start "
-    "guidance_end eta metadata"
+    "guidance_end eta metadata owner"
 ).split()
 ENDPOINTS = (
     "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers prompt_styles "
-    "compare"
+    "compare history forget_picture read_picture"
 ).split()
 QUICK = {"steps": 4, "seed": 11, "api_name": "/generate"}
 

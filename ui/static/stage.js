@@ -125,7 +125,7 @@ function show() {
   part("title").textContent = value.status === "done" ? value.prompt : "";
   part("status").textContent = sentence(value);
   part("facts").replaceChildren(...(value.status === "done" ? facts(value) : []));
-  complain(value.status === "failed" ? value.message : "");
+  complain(value.status === "failed" ? value.message : value.notice);
   if (value.status === "sent") bringIntoView();
 }
 

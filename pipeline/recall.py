@@ -1,0 +1,103 @@
+"""A picture's text -> the values of a request that can be painted here, and in words what could not be restored."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from lora.adapter import Adapter
+from lora.errors import AtelierError, InvalidRequest, shown
+from pipeline import infotext
+from pipeline.mix import adapter_mix
+from pipeline.request import UPSCALERS, GenerationRequest, Limits
+
+# Said elsewhere, or of no use to the reader.
+UNSAID = {"Version", "Lora hashes", "Model", "Model hash", "metadata_scheme", "version"}
+
+
+def usual(limits: Limits) -> dict:
+    """What a request is where its picture says nothing: of everything that a picture can say."""
+    return {
+        "prompt": "", "negative_prompt": "", "adapters": [], "width": limits.width, "height": limits.height,
+        "steps": limits.steps, "guidance_scale": limits.guidance_scale, "scheduler": limits.scheduler, "seed": -1,
+        "num_images": 1, "strength": 0.6, "hires_scale": 1.0, "hires_steps": 0, "hires_strength": 0.5,
+        "hires_upscaler": UPSCALERS[0], "clip_skip": 0, "guidance_rescale": 0.0, "guidance_start": 0.0,
+        "guidance_end": 1.0, "eta": 0.0,
+    }  # fmt: skip
+
+
+def recall(text: str, limits: Limits, adapters: Sequence[Adapter], model: str) -> tuple[dict, list[str]]:
+    """The values of a request, all of them, and a sentence on each thing that is not as it was.
+
+    `adapters` are those that can be used here, `model` the name of this one. Raises InvalidRequest for what is no text.
+    """
+    read = infotext.parse(text)
+    other: dict = read.pop("other")
+    notes: list[str] = []
+    read["adapters"] = _adapters(read.get("adapters", []), other, adapters, notes)
+    values = _valid(usual(limits) | read, usual(limits), limits, adapters, notes)
+    if "strength" in read:
+        notes.append("It was painted over another picture, which is not in the file.")
+    if (painter := other.get("Model") or other.get("base_model")) and painter != model:
+        notes.append(f"It was painted by the model {shown(painter)}; this one is {model}.")
+    if left := [name for name in other if name not in UNSAID]:
+        more = f" and {len(left) - 12} more" if len(left) > 12 else ""
+        notes.append(f"Not used here: {', '.join(left[:12])}{more}.")
+    return values, notes
+
+
+def _adapters(uses: list, other: Mapping, adapters: Sequence[Adapter], notes: list[str]) -> list[dict]:
+    """The uses of those that are here, by the ids that they have here."""
+    hashes = dict(re.findall(r"([^,:]+): ([0-9a-f]{8,64})", str(other.get("Lora hashes", ""))))
+    hashes = {name.strip(): digest for name, digest in hashes.items()}
+    ours, kept = other.get("Version") == infotext.VERSION, []
+    for use in uses:
+        name = use.get("id") if isinstance(use, dict) else use
+        digest = hashes.get(name, "") if isinstance(name, str) else ""
+        found = _same(str(name), digest, adapters)
+        if found is None:
+            weight = f", weight {use['weight']:g}" if isinstance(use, dict) and "weight" in use else ""
+            notes.append(f"The adapter {shown(name)}{weight} is missing here; add it to have the same picture.")
+            continue
+        if ours and digest and not found.sha256.startswith(digest):
+            notes.append(f"The adapter {shown(name)} is another file here than the one that it was painted with.")
+        entry = use | {"id": found.id}
+        try:
+            adapter_mix([entry], lambda _, found=found: found)
+        except AtelierError as error:
+            notes.append(f"The adapter {shown(name)} is not restored: {error}")
+        else:
+            kept.append(entry)
+    return kept
+
+
+def _same(name: str, digest: str, adapters: Sequence[Adapter]) -> Adapter | None:
+    """The adapter of that id, else of that content, which is how one that was uploaded again is found, or name."""
+    tests = (
+        lambda adapter: adapter.id == name,
+        lambda adapter: bool(digest) and adapter.sha256.startswith(digest),
+        lambda adapter: name.casefold() in (adapter.id.casefold(), adapter.name.casefold()),
+    )
+    return next((adapter for test in tests for adapter in adapters if test(adapter)), None)
+
+
+def _valid(values: dict, usual: dict, limits: Limits, adapters: Sequence[Adapter], notes: list[str]) -> dict:
+    """The values, those that are not allowed here replaced by the usual ones."""
+    known = {adapter.id: adapter for adapter in adapters}
+
+    def find(name: str) -> Adapter:
+        if name in known:
+            return known[name]
+        raise InvalidRequest("prompt", f"<lora:{name}>", "without an adapter that is missing here")
+
+    values, prompt = dict(values), values["prompt"]
+    for _ in usual:
+        try:
+            GenerationRequest.create(values | {"prompt": values["prompt"] or "x"}, limits, find)
+        except InvalidRequest as error:
+            name = re.match(r"\w+", error.field)[0]
+            values[name] = usual[name]
+            notes.append(f"Not restored: {error}")
+        else:
+            break
+    if not values["prompt"] and not prompt:
+        notes.append("It says no prompt.")
+    return values

@@ -1,0 +1,237 @@
+"""In the browser: a reload finds the job, the history stays, a dropped picture restores all, two are compared."""
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from tests.serving import NASTY
+from tests.ui.test_page import CONTRAST, LONG
+from tests.unit.test_recall import png
+
+DROP = """([name, bytes, type]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], name, { type }));
+  const options = { dataTransfer: data, bubbles: true, cancelable: true }, place = document.querySelector(".masthead");
+  for (const kind of ["dragover", "drop"]) place.dispatchEvent(new DragEvent(kind, options));
+}"""
+
+
+def painted(here, prompt: str, **numbers) -> bytes:
+    """Paint, and give the picture's file."""
+    here.page.evaluate("document.querySelector('.stage').dataset.status = 'before'")
+    here.paint(prompt, **numbers)
+    here.until("done")
+    return picture(here)
+
+
+def picture(here) -> bytes:
+    array = (
+        "fetch(document.querySelector('.cell img').src).then(r => r.arrayBuffer()).then(b => [...new Uint8Array(b)])"
+    )
+    return bytes(here.page.evaluate(array))
+
+
+def room(here, name: str) -> None:
+    here.page.get_by_role("tab", name=name).click()
+
+
+def prompts(here) -> list[str]:
+    return here.page.locator(".kept-prompt").all_inner_texts()
+
+
+def drop(here, name: str, data: bytes, kind="image/png") -> str:
+    here.page.evaluate(DROP, [name, [*data], kind])
+    here.page.wait_for_function("/^(?!Reading|$)/.test(document.querySelector('.recall-say').innerText)")
+    return here.page.inner_text(".recall-say")
+
+
+def test_a_reload_in_the_middle_finds_the_job_and_can_stop_it(visit, server):
+    here = visit()
+    here.paint("a cat", **LONG)
+    here.page.wait_for_selector(".cell img.unfinished")
+    here.page.reload()
+    here.until("painting")
+    # Gradio says in the console that the old page's connection has ended.
+    here.complaints.clear()
+    here.page.wait_for_selector(".cell img.unfinished")
+    assert here.page.is_visible("#cancel") and "step" in here.page.inner_text(".label-status")
+    assert server.queue()["running"] == 1
+    here.page.click("#cancel")
+    here.until("cancelled")
+    server.wait_until(running=0)
+    here.page.reload()
+    here.page.wait_for_selector(".card")
+    here.page.wait_for_timeout(500)
+    assert here.page.is_visible("#paint") and here.page.get_attribute(".stage", "data-status") == "cancelled"
+    assert not here.complaints
+
+
+def test_a_reload_while_waiting_keeps_the_place_and_shows_the_result(visit, server):
+    first, second = visit(), visit()
+    first.paint("a cat", **LONG)
+    first.page.wait_for_selector(".cell img")
+    second.paint("a red apple", Steps=2)
+    second.until("waiting")
+    second.page.reload()
+    second.until("waiting")
+    assert "In the queue: next" in second.page.inner_text(".label-status")
+    first.page.click("#cancel")
+    second.until("done")
+    shown = picture(second)
+    # Once more, now that it is done; another tab of the same browser has a job of its own, or none.
+    second.page.reload()
+    second.until("done")
+    assert picture(second) == shown and second.page.inner_text(".label-title") == "a red apple"
+    with second.page.context.expect_page() as opened:
+        second.page.evaluate("window.open('/', '_blank', 'noopener')")
+    other = opened.value
+    other.wait_for_selector(".card")
+    other.wait_for_timeout(500)
+    assert other.get_attribute(".stage", "data-status") == "empty"
+    other.close()
+
+
+def test_the_history_of_a_browser_search_and_delete(visit):
+    here, stranger = visit(), visit()
+    page = here.page
+    for prompt in ("a red apple", "a cat", NASTY):
+        painted(here, prompt, Steps=1)
+    room(here, "History")
+    page.wait_for_selector(".kept >> nth=2")
+    assert prompts(here) == [NASTY, "a cat", "a red apple"] and "3 pictures" in page.inner_text(".history-bar")
+    page.wait_for_function("document.querySelector('.kept img').naturalWidth > 0")
+    page.reload()
+    room(here, "History")
+    page.wait_for_selector(".kept >> nth=2")
+    page.fill(".history-search", "CAT")
+    page.wait_for_selector(".kept >> nth=1", state="detached")
+    assert prompts(here) == ["a cat"] and "1 picture shown of 3" in page.inner_text(".history-bar")
+    page.click(".kept-picture")
+    page.wait_for_selector(".look-closer[open] img")
+    page.click(".closer-delete")
+    assert page.inner_text(".closer-delete") == "Delete for good?"
+    page.click(".closer-delete")
+    page.wait_for_selector(".kept", state="detached")
+    page.fill(".history-search", "")
+    page.wait_for_selector(".kept >> nth=1")
+    assert prompts(here) == [NASTY, "a red apple"]
+    room(stranger, "History")
+    stranger.page.wait_for_selector(".history-empty:not([hidden])")
+    assert prompts(stranger) == []
+    assert not here.complaints and not here.dialogs and not here.elsewhere
+
+
+def test_reuse_all_the_prompt_or_the_seed(visit):
+    here = visit()
+    page = here.page
+    page.click('.card[data-style="ink"]')
+    page.fill("#weight-ink", "0.5")
+    first = painted(here, "a red apple", Steps=3, Width=72)
+    page.click('.card[data-style="ink"]')
+    other = painted(here, "a cat", Steps=2, Width=64)
+    assert other != first
+    room(here, "History")
+    page.wait_for_selector(".kept >> nth=1")
+    page.locator(".kept", has_text="a red apple").get_by_role("button", name="Reuse").click()
+    page.wait_for_selector("#paint", state="visible")
+    page.wait_for_function("document.querySelector('#prompt textarea').value === 'a red apple'")
+    assert page.inner_text(".mix-weight") == "0.50" and "Restored" in page.inner_text(".recall-say")
+    page.evaluate("document.querySelector('.stage').dataset.status = 'before'")
+    page.click("#paint")
+    here.until("done")
+    assert picture(here) == first
+    room(here, "History")
+    page.click(".kept:has-text('a cat') .kept-picture")
+    page.get_by_role("button", name="Use the prompt").click()
+    page.wait_for_function("document.querySelector('#prompt textarea').value === 'a cat'")
+    assert page.get_attribute('.card[data-style="ink"]', "aria-pressed") == "true"
+
+
+def test_a_picture_dropped_on_the_page_restores_everything(visit):
+    here, there = visit(), visit()
+    here.page.click('.card[data-style="neon"]')
+    made = painted(here, "a red apple", Steps=3, Height=72, Pictures=1)
+    assert drop(there, "apple.png", made).startswith("Restored.")
+    assert there.page.input_value("#prompt textarea") == "a red apple"
+    assert there.page.get_attribute('.card[data-style="neon"]', "aria-pressed") == "true"
+    there.page.click("#paint")
+    there.until("done")
+    assert picture(there) == made
+    assert not there.complaints
+
+
+def test_what_a_dropped_picture_has_that_is_not_here_is_said(visit):
+    here = visit()
+    words = "a castle <lora:gone:0.5>\nSteps: 3, Sampler: Restart, Seed: 9, Model: <b>x</b>"
+    said = drop(here, "castle.png", png(words).getvalue())
+    assert "Restored, but not all of it" in said and "'gone', weight 0.5 is missing" in said
+    assert "scheduler is 'Restart'" in said and "'<b>x</b>'" in said
+    assert here.page.input_value("#prompt textarea") == "a castle"
+    here.page.click("#settings .label-wrap")
+    assert here.page.input_value("#seed input") == "9"
+    assert "does not say how it was made" in drop(here, "plain.png", png().getvalue())
+    assert "Only PNG, JPEG and WebP" in drop(here, "a.txt", b"x", "text/plain")
+    assert here.page.locator(".recall-say b").count() == 0
+
+
+def test_two_pictures_are_compared_with_the_keyboard(visit):
+    here = visit()
+    page = here.page
+    painted(here, "a red apple", Steps=1)
+    painted(here, "a cat", Steps=1)
+    room(here, "History")
+    page.wait_for_selector(".kept >> nth=1")
+    page.click(".kept-compare >> nth=0")
+    assert "Choose another" in page.inner_text(".versus")
+    page.click(".kept-compare >> nth=1")
+    page.wait_for_selector(".versus-over")
+    clip = "getComputedStyle(document.querySelector('.versus-over')).clipPath"
+    page.focus(".versus-frame input")
+    before = page.evaluate(clip)
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(clip) != before
+    page.keyboard.press("Home")
+    assert "100%" in page.evaluate(clip)
+    page.click(".kept-compare >> nth=1")
+    page.click(".kept-compare >> nth=0")
+    assert not page.is_visible(".versus")
+
+
+def test_all_of_it_is_one_download(visit):
+    here = visit()
+    painted(here, "a red apple", Steps=1, Pictures=2)
+    room(here, "History")
+    here.page.wait_for_selector(".kept >> nth=1")
+    with here.page.expect_download() as download:
+        here.page.click("text=Download all")
+    archive = zipfile.ZipFile(io.BytesIO(download.value.path().read_bytes()))
+    assert len(archive.namelist()) == 2 and here.page.evaluate("atelier.owner()") not in json.dumps(here.page.url)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_history_on_a_phone_and_its_contrast(visit, theme):
+    here = visit(width=390, height=844, theme=theme)
+    page = here.page
+    painted(here, "a red apple", Steps=1)
+    room(here, "History")
+    page.wait_for_selector(".kept")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390 and not page.is_visible("#act")
+    for selector in (".kept-prompt", ".kept-acts .link", ".kept-compare", ".history-bar .hint", ".history-bar .chip"):
+        assert page.evaluate(CONTRAST, selector) >= 4.5, selector
+    page.click(".kept-picture")
+    page.wait_for_selector(".look-closer[open]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate(CONTRAST, ".closer-delete") >= 4.5
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".look-closer:not([open])", state="hidden")
+
+
+def test_the_secret_is_long_random_and_stays(visit):
+    here, other = visit(), visit()
+    owner = here.page.evaluate("atelier.owner()")
+    assert len(owner) >= 32 and owner != other.page.evaluate("atelier.owner()")
+    here.page.reload()
+    here.page.wait_for_selector(".card")
+    assert here.page.evaluate("localStorage['atelier-owner']") == owner

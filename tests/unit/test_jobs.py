@@ -1,0 +1,259 @@
+"""Jobs that outlast their page: watched, found again, cancelled, given up, and nobody else's business (I3)."""
+
+import asyncio
+import io
+import time
+from contextlib import aclosing
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from lora.errors import InvalidOwner, InvalidRequest, UnknownJob
+from lora.library import Library
+from pipeline.engine import DenoiseStep, Generation
+from tests.unit.test_studio import Engine
+from ui.history import History, owner_hash
+from ui.jobs import Jobs
+from ui.studio import Studio
+from ui.turnstile import Turnstile
+
+A, B = "a" * 43, "b" * 43
+ONE, TWO = "1" * 43, "2" * 43
+VALUES = {"prompt": "a red apple", "seed": 7}
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    return file.getvalue()
+
+
+class Painter:
+    """Paints `steps` steps of `seconds` each, and says how far it came."""
+
+    def __init__(self, steps=3, seconds=0.01):
+        self.steps, self.seconds, self.taken = steps, seconds, 0
+
+    def __call__(self, request):
+        for step in range(1, self.steps + 1):
+            time.sleep(self.seconds)
+            self.taken = step
+            yield DenoiseStep(0, 1, step, self.steps, b"jpeg")
+        yield Generation((png(),), {"prompt": request.prompt, "seeds": [request.seed], "seed": request.seed})
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Makes Jobs around a painter, on one history."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    history = History(tmp_path / "data")
+
+    def jobs(paint, **options) -> Jobs:
+        turnstile = Turnstile(4, 2)
+        return Jobs(Studio(Engine(), Library([]), turnstile, paint), history, **{"grace": 0.2, "pulse": 0.05} | options)
+
+    yield jobs
+    history.close()
+
+
+async def seen(jobs, secret=A, job=ONE) -> list[dict]:
+    async with aclosing(jobs.watch(secret, job)) as news:
+        return [shown async for shown in news]
+
+
+async def until(jobs, status, secret=A, job=ONE) -> dict:
+    async with aclosing(jobs.watch(secret, job)) as news:
+        async for shown in news:
+            if shown["status"] == status:
+                return shown
+    raise AssertionError(f"never {status}: {shown}")
+
+
+async def empty(jobs) -> None:
+    """Wait until nobody waits or runs."""
+    deadline = time.monotonic() + 5
+    while jobs.studio.turnstile.status()["running"] or jobs.studio.turnstile.status()["waiting"]:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def test_a_page_that_comes_back_sees_how_far_it_is_and_then_the_picture(make):
+    async def story():
+        jobs = make(Painter(steps=40))
+        jobs.start(A, ONE, VALUES, "session")
+        first = await until(jobs, "painting")
+        await asyncio.sleep(0.1)
+        again = await seen(jobs)
+        assert again[0]["status"] == "painting" and again[0]["step"] > first["step"]
+        assert again[0]["preview"].startswith("data:image/jpeg")
+        done = again[-1]
+        assert done["status"] == "done" and done["seeds"] == [7] and done["kept"]
+        assert jobs.history.find(owner_hash(A), done["kept"]).details["prompt"] == "a red apple"
+        # Whoever comes late sees the result at once, and so does who comes after the next start of the app.
+        assert await seen(jobs) == [done]
+        (later,) = await seen(make(Painter()))
+        assert later["status"] == "done" and later["images"][0]["url"].startswith("kept/")
+
+    asyncio.run(story())
+
+
+def test_a_job_that_nobody_watches_is_given_up_running_or_waiting(make):
+    async def story():
+        painter = Painter(steps=1000)
+        jobs = make(painter)
+        jobs.start(A, ONE, VALUES, "s1")
+        jobs.start(A, TWO, VALUES, "s2")
+        await until(jobs, "painting")
+        assert jobs.studio.turnstile.status() == jobs.studio.turnstile.status() | {"waiting": 1, "running": 1}
+        began = time.monotonic()
+        await empty(jobs)
+        assert 0.15 < time.monotonic() - began < 1 and painter.taken < 100
+        assert [shown["status"] for shown in await seen(jobs)] == ["cancelled"]
+
+    asyncio.run(story())
+
+
+def test_a_reload_within_the_grace_keeps_it_alive_and_a_second_page_too(make):
+    async def story():
+        jobs = make(Painter(steps=60))
+        jobs.start(A, ONE, VALUES, "session")
+        other = asyncio.create_task(seen(jobs))
+        for _ in range(3):
+            await until(jobs, "painting")
+            await asyncio.sleep(0.1)
+        assert (await other)[-1]["status"] == "done"
+
+    asyncio.run(story())
+
+
+def test_cancel_stops_it_within_a_step_and_tells_whoever_watches(make):
+    async def story():
+        painter = Painter(steps=1000)
+        jobs = make(painter)
+        jobs.start(A, ONE, VALUES, "session")
+        await until(jobs, "painting")
+        watching = asyncio.create_task(seen(jobs))
+        await asyncio.sleep(0.1)
+        taken = painter.taken
+        jobs.cancel(A, ONE)
+        assert (await watching)[-1] == {"status": "cancelled"}
+        await asyncio.sleep(0.1)
+        assert painter.taken <= taken + 2
+        # Also before the loop has come to it.
+        jobs.start(A, TWO, VALUES, "session")
+        jobs.cancel(A, TWO)
+        assert (await seen(jobs, job=TWO))[-1] == {"status": "cancelled"}
+        await empty(jobs)
+
+    asyncio.run(story())
+
+
+def test_i3_another_owner_neither_sees_nor_stops_it(make):
+    async def story():
+        jobs = make(Painter(steps=30))
+        jobs.start(A, ONE, VALUES, "session")
+        for secret, error in ((B, UnknownJob), ("", InvalidOwner), (None, InvalidOwner), (owner_hash(A), UnknownJob)):
+            with pytest.raises(error):
+                await seen(jobs, secret)
+            with pytest.raises(error):
+                jobs.cancel(secret, ONE)
+        # The same id is another job for another owner.
+        jobs.start(B, ONE, VALUES | {"seed": 8}, "session")
+        ours, theirs = await asyncio.gather(seen(jobs), seen(jobs, B))
+        assert ours[-1]["seeds"] == [7] and theirs[-1]["seeds"] == [8]
+        with pytest.raises(UnknownJob):
+            await seen(make(Painter()), B, TWO)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("identity", [None, "", 7, "x", "a/" * 20, ["1" * 43]])
+def test_an_id_is_one_that_cannot_be_guessed_and_has_not_been_used(make, identity):
+    async def story():
+        jobs = make(Painter())
+        with pytest.raises(InvalidRequest, match=r"job is .*, but must be"):
+            jobs.start(A, identity, VALUES, "session")
+        jobs.start(A, ONE, VALUES, "session")
+        with pytest.raises(InvalidRequest, match="has not begun yet"):
+            jobs.start(A, ONE, VALUES, "session")
+        await seen(jobs)
+
+    asyncio.run(story())
+
+
+def test_errors_are_shown_in_words_and_those_of_gradio_reach_who_watches(make):
+    def quota(request):
+        raise gr.Error("You have <a>exceeded</a> it", title="ZeroGPU quota exceeded")
+        yield
+
+    async def story():
+        jobs = make(Painter())
+        jobs.start(A, ONE, VALUES | {"steps": 0}, "session")
+        failed = (await seen(jobs))[-1]
+        assert failed["status"] == "failed" and failed["message"].startswith("steps is 0, but must be")
+        jobs = make(quota)
+        jobs.start(A, ONE, VALUES, "session")
+        shown = []
+        with pytest.raises(gr.Error, match="exceeded"):
+            async for each in jobs.watch(A, ONE):
+                shown.append(each)
+        assert shown[-1] == {"status": "failed", "message": "ZeroGPU quota exceeded."}
+
+    asyncio.run(story())
+
+
+def test_what_a_session_brought_goes_when_its_jobs_need_it_no_more(make, monkeypatch):
+    async def story():
+        jobs, forgotten = make(Painter(steps=20)), []
+        monkeypatch.setattr(jobs.studio, "forget", forgotten.append)
+        jobs.start(A, ONE, VALUES, "session")
+        jobs.leave("session")
+        jobs.leave("other")
+        await until(jobs, "painting")
+        assert forgotten == ["other"]
+        await seen(jobs)
+        assert forgotten == ["other", "session"]
+
+    asyncio.run(story())
+
+
+def test_r2_without_room_the_picture_is_shown_and_the_page_says_so(make, monkeypatch):
+    def no_room(*values, **options):
+        raise OSError(28, "No space left on device")
+
+    async def story():
+        jobs = make(Painter())
+        monkeypatch.setattr("ui.history.put", no_room)
+        monkeypatch.setattr("ui.files.save_bytes_to_cache", no_room)
+        jobs.start(A, ONE, VALUES, "session")
+        done = (await seen(jobs))[-1]
+        assert done["status"] == "done" and done["kept"] == "" and "was not kept" in done["notice"]
+        assert done["images"][0]["url"].startswith("data:image/png;base64,")
+
+    asyncio.run(story())
+
+
+def test_r3_a_thousand_previews_leave_no_file(make, tmp_path):
+    async def story():
+        jobs = make(Painter(steps=1000, seconds=0.0005))
+        jobs.start(A, ONE, VALUES, "session")
+        shown = await seen(jobs)
+        assert sum(each["status"] == "painting" for each in shown) > 100
+        files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+        assert len(files) == 1, "the picture and nothing else"
+
+    asyncio.run(story())
+
+
+def test_jobs_that_ended_long_ago_are_forgotten(make, monkeypatch):
+    async def story():
+        monkeypatch.setattr("ui.jobs.MOST_ENDED", 2)
+        jobs = make(Painter(steps=1, seconds=0))
+        for i in range(5):
+            jobs.start(A, str(i) * 43, VALUES, "session")
+            await seen(jobs, job=str(i) * 43)
+        assert len(jobs._jobs) == 3
+        assert (await seen(jobs, job="0" * 43))[-1]["images"][0]["url"].startswith("kept/")
+
+    asyncio.run(story())

@@ -1,0 +1,31 @@
+// Who this browser is and which job this tab watches. The server stores the owner's hash only; nothing else proves it.
+(() => {
+  const memory = {};
+  const random = () => {
+    const bytes = crypto.getRandomValues(new Uint8Array(32));
+    return btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
+  };
+  // Where a browser forbids storage the page still works, until it is closed.
+  const read = (storage, name) => {
+    try {
+      return window[storage].getItem(name) || "";
+    } catch {
+      return memory[name] || "";
+    }
+  };
+  const write = (storage, name, value) => {
+    try {
+      window[storage].setItem(name, value);
+    } catch {
+      memory[name] = value;
+    }
+    return value;
+  };
+  const owner = () => read("localStorage", "atelier-owner") || write("localStorage", "atelier-owner", random());
+  window.atelier = {
+    owner,
+    // A tab has its own job, and a reload does not change it.
+    keys: () => ({ owner: owner(), job: read("sessionStorage", "atelier-job") }),
+    begin: () => ({ owner: owner(), job: write("sessionStorage", "atelier-job", random()) }),
+  };
+})();
