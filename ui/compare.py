@@ -55,7 +55,7 @@ def endpoint(studio: Studio, generate: Callable) -> Callable:
 
     first, second = inspect.signature(own), inspect.signature(generate)
     # dry_run stands last: fields of /generate keep their order, also for those who call by position.
-    shared = [p for p in second.parameters.values() if p.name not in first.parameters]
+    shared = [p for p in second.parameters.values() if p.name in FIELDS and p.name not in first.parameters]
     *leading, last = first.parameters.values()
     compare.__signature__ = first.replace(parameters=[*leading, *shared, last])
     compare.__doc__ = inspect.getdoc(compare) + generate.__doc__.partition("Args:")[2]

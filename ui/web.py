@@ -192,12 +192,7 @@ def app_arguments(
             ),
         ],
         "lifespan": guarded,
-        "routes": [
-            Route("/style/{id}", preview),
-            Route("/looks.webp", looks),
-            *history_routes(history),
-            *routes,
-        ],  # fmt: skip
+        "routes": [Route("/style/{id}", preview), Route("/looks.webp", looks), *history_routes(history), *routes],
         # What gradio lets through when a name or a function number is not one of its own.
         "exception_handlers": {FnIndexInferError: no_endpoint, KeyError: no_endpoint},
     }
