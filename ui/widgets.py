@@ -72,7 +72,8 @@ def compare_axes(names: dict[str, str], styles: list[dict], schedulers: list[str
     Value: `{"x_axis", "x_values", "y_axis", "y_values"}`, values being a list, or text to be read. The property `plan`
     is what it comes to (`cells`, `columns`, `rows`, `expected_seconds`), or `{"error": words}`; `most` cells.
     """
-    value = {"x_axis": "adapter" if styles else "steps", "x_values": [] if styles else "", "y_axis": "", "y_values": ""}
+    chosen = ["", *(style["id"] for style in styles[:8])] if styles else ""
+    value = {"x_axis": "adapter" if styles else "steps", "x_values": chosen, "y_axis": "", "y_values": ""}
     return _widget("axes", value, names=names, styles=styles, schedulers=schedulers, most=most, plan=None)
 
 

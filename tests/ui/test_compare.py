@@ -22,6 +22,12 @@ def cost(page, words: str) -> None:
     page.wait_for_function("(words) => document.querySelector('.axes-cost').textContent.includes(words)", arg=words)
 
 
+def choose_none(page) -> None:
+    """Another axis and back: nothing is picked."""
+    for axis in ("steps", "adapter"):
+        page.get_by_label("Across", exact=True).select_option(axis)
+
+
 def pick(page, *names: str) -> None:
     for name in names:
         page.locator(".axis-picks .chip").get_by_text(name, exact=True).click()
@@ -30,6 +36,9 @@ def pick(page, *names: str) -> None:
 def test_two_axes_their_cost_and_their_pictures(visit):
     here = compare(visit)
     page = here.page
+    cost(page, "4 × 1: 4 pictures")
+    assert page.locator('.axis-picks .chip[aria-pressed="true"]').count() == 4, "all of them to begin with"
+    choose_none(page)
     cost(page, "x_values is empty")
     pick(page, "No style", "Ink")
     cost(page, "2 × 1: 2 pictures of at most 64, about")
@@ -86,6 +95,7 @@ def test_f2_cancel_stops_a_comparison_and_keeps_what_was_painted(visit, server):
 def test_p5_names_and_words_are_text_in_a_comparison(visit):
     here = compare(visit)
     page = here.page
+    choose_none(page)
     pick(page, NASTY)
     page.get_by_label("Down", exact=True).select_option("prompt")
     page.get_by_label("Down: Words, values").fill(f'apple, "{NASTY}"')

@@ -10,7 +10,8 @@ const TYPING = "input:not([type=checkbox]), textarea, select, [contenteditable=t
 // What is laid out for walking through with the arrows.
 const WALKS = ".cards, .looks, [data-walk]";
 
-const seen = (node) => node.offsetParent !== null;
+// What is fixed to the window, as the buttons are on a phone, has no offsetParent.
+const seen = (node) => node.getClientRects().length > 0;
 const shown = (selector) => [...document.querySelectorAll(selector)].find(seen);
 
 function walk(from, by) {
