@@ -1,12 +1,15 @@
 """What the text encoders make of weights, chunks, switches and AND; compel as an oracle where it means the same."""
 
+import io
 import math
 import time
 
+import numpy as np
 import pytest
 import torch
 from compel import CompelForSD
 from diffusers import DiffusionPipeline
+from PIL import Image
 
 from lora.errors import TooLong
 from lora.library import Library
@@ -124,10 +127,16 @@ def test_clip_skip_is_that_of_encode_prompt_bit_for_bit(model, skip, request):
         assert torch.equal(positive.pooled, theirs[2]) and torch.equal(negative.pooled, theirs[3])
 
 
+def levels_apart(*pngs: bytes) -> int:
+    first, second = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), np.int16) for png in pngs)
+    return int(np.abs(first - second).max())
+
+
 def test_and_and_weights_reach_the_picture(tiny_sdxl):
     engine = Engine(load_profile(base_model=str(tiny_sdxl)))
     plain = paint(engine, "red apple")
-    assert paint(engine, "red apple AND red apple :0") == plain
+    # Three rows in a batch may be rounded otherwise than two: at most by one level of 255.
+    assert levels_apart(paint(engine, "red apple AND cat :0"), plain) <= 1
     others = [paint(engine, text) for text in ("red apple AND cat", "(red:1.5) apple", "[red|cat] apple", "red apple")]
     assert len({*others[:3], plain}) == 4 and others[3] == plain
 
