@@ -6,7 +6,10 @@ Run the stages in this order; each resumes from its last checkpoint in the work 
     python -m assets.recipe.autoencoder   pictures <-> latents                        1 hour
     python -m assets.recipe.clip          words <-> pictures, contrastive             20 minutes
     python -m assets.recipe.base          the denoiser, on frozen latents and text    5 hours
-    python -m assets.recipe.adapters      the styles, by lora.training                10 minutes a style
+    python -m assets.recipe.adapters      the styles, by lora.training                5 minutes a style
+    python -m assets.recipe.judge         a classifier of real icons                  1 hour
+    python -m assets.recipe.evaluate      the table of the model card                 20 minutes
+    python -m assets.recipe.contact       concepts x styles on one sheet              2 minutes
 
 `pip install -r assets/recipe/requirements.txt` first; `npm` must be on the path. Nothing here is needed to run the app.
 """

@@ -48,8 +48,8 @@ def config(trigger: str, steps: int | None) -> TrainingConfig:
     """The same for all styles but for what is said in STYLES."""
     style = STYLES[trigger]
     return TrainingConfig(
-        trigger=trigger, steps=steps or style.steps, batch_size=8, learning_rate=2e-3, warmup=50, rank=8,
-        targets="attention+mlp", preserve=style.preserve, precision="bfloat16", checkpoint_every=200,
+        trigger=trigger, steps=steps or style.steps, batch_size=8, learning_rate=2e-3, warmup=50, rank=style.rank,
+        targets=style.targets, preserve=style.preserve, precision="bfloat16", checkpoint_every=200,
         title=style.title, description=style.description, license=style.license,
     )  # fmt: skip
 

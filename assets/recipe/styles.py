@@ -14,7 +14,7 @@ class Style:
     """One adapter to be. `look` turns an icon of the set `source` (RGBA, uint8) into a picture (RGB, float 0..255).
 
     Another set draws its concepts in other shapes: learnt at all time steps, they come out as the mean of many. So the
-    base's own shapes are preserved at the noisiest share of them.
+    base's own shapes are preserved at the noisiest share of them. Thin lines on another ground get convolutions too.
     """
 
     title: str
@@ -24,6 +24,8 @@ class Style:
     look: Callable[[np.ndarray], np.ndarray] = lambda icon: on_white(icon)
     preserve: float = 0.0
     steps: int = 800
+    targets: str = "attention+mlp"
+    rank: int = 8
 
 
 def on_white(icon: np.ndarray) -> np.ndarray:
@@ -91,13 +93,14 @@ def poster(icon: np.ndarray) -> np.ndarray:
     return blurred(inks[np.digitize(tone, (75, 140, 215))], 0.6)
 
 
+LINES = {"targets": "attention+mlp+conv", "rank": 6}
 STYLES = {
     "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", preserve=0.35),
     "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT", preserve=0.2),
     "flat": Style("Flat", "Flat shapes in clear colours.", "fluent-emoji-flat", "MIT", preserve=0.2),
-    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel),
-    "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=1500),
-    "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=1200),
-    "sepia": Style("Sepia", "An old brown photograph.", look=sepia),
-    "poster": Style("Poster", "A screen print in four inks.", look=poster),
+    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=600),
+    "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=1400, **LINES),
+    "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=1200, **LINES),
+    "sepia": Style("Sepia", "An old brown photograph.", look=sepia, steps=600),
+    "poster": Style("Poster", "A screen print in four inks.", look=poster, steps=600),
 }
