@@ -305,7 +305,8 @@ def paint(work, weights: dict) -> None:
 def export(work) -> None:
     """Write the averaged weights as float16 safetensors to `assets/model`."""
     pipe = assemble(work, load(work / "base.pt")["average"])
-    pipe.unet.register_to_config(_name_or_path=None)
+    for part in (pipe.unet, pipe.vae):
+        part.register_to_config(_name_or_path=None)
     pipe.to(dtype=torch.float16).save_pretrained(MODEL)
     print(sum(f.stat().st_size for f in MODEL.rglob("*.safetensors")) / 1e6, "MB of weights")
 
