@@ -137,7 +137,8 @@ def add_history_endpoints(studio: Studio, history: History) -> None:
     album, uploads = Album(history), upload_route()
     options = {"concurrency_limit": None, "queue": True}
 
-    async def history_(owner: str, search: str = "", limit: int = PAGE, before: str = "") -> list[dict]:
+    # The tool of an agent has the function's name.
+    async def history(owner: str, search: str = "", limit: int = PAGE, before: str = "") -> list[dict]:
         """List what an owner's page and calls of /generate painted, the newest first: id, created, details, pictures.
 
         A picture's url and thumbnail are paths here, good for whoever has them.
@@ -170,6 +171,6 @@ def add_history_endpoints(studio: Studio, history: History) -> None:
         """
         return await studio.read_picture(file, request.session_hash, uploads)
 
-    gr.api(history_, api_name="history", **options)
+    gr.api(history, api_name="history", **options)
     gr.api(forget_picture, api_name="forget_picture", **options)
     gr.api(read_picture, api_name="read_picture", **options)

@@ -23,7 +23,7 @@ class Style:
     license: str = "Apache-2.0"
     look: Callable[[np.ndarray], np.ndarray] = lambda icon: on_white(icon)
     preserve: float = 0.0
-    steps: int = 800
+    steps: int = 500
     targets: str = "attention+mlp"
     rank: int = 8
 
@@ -98,9 +98,9 @@ STYLES = {
     "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", preserve=0.35),
     "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT", preserve=0.2),
     "flat": Style("Flat", "Flat shapes in clear colours.", "fluent-emoji-flat", "MIT", preserve=0.2),
-    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=600),
-    "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=1400, **LINES),
-    "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=1200, **LINES),
-    "sepia": Style("Sepia", "An old brown photograph.", look=sepia, steps=600),
-    "poster": Style("Poster", "A screen print in four inks.", look=poster, steps=600),
+    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=400),
+    "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=900, **LINES),
+    "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=800, **LINES),
+    "sepia": Style("Sepia", "An old brown photograph.", look=sepia, steps=400),
+    "poster": Style("Poster", "A screen print in four inks.", look=poster, steps=400),
 }
