@@ -27,3 +27,9 @@ def test_no_serious_violation(visit, theme, width):
     here.paint("a red apple", Steps=4)
     here.until("done")
     assert violations(page) == [], "painted"
+    for room in ("Compare", "History"):
+        page.get_by_role("tab", name=room).click()
+        page.wait_for_timeout(800)
+        assert violations(page) == [], room
+    page.keyboard.press("?")
+    assert violations(page) == [], "keys"
