@@ -51,7 +51,7 @@ def make(tmp_path, monkeypatch):
 
     def jobs(paint, **options) -> Jobs:
         turnstile = Turnstile(4, 2)
-        return Jobs(Studio(Engine(), Library([]), turnstile, paint), history, **{"grace": 0.2, "pulse": 0.05} | options)
+        return Jobs(Studio(Engine(), Library([]), turnstile, paint), history, **{"grace": 1.0, "pulse": 0.05} | options)
 
     yield jobs
     history.close()
@@ -108,7 +108,7 @@ def test_a_job_that_nobody_watches_is_given_up_running_or_waiting(make):
         assert jobs.studio.turnstile.status() == jobs.studio.turnstile.status() | {"waiting": 1, "running": 1}
         began = time.monotonic()
         await empty(jobs)
-        assert 0.15 < time.monotonic() - began < 1 and painter.taken < 100
+        assert 0.5 < time.monotonic() - began < 4 and painter.taken < 500
         assert [shown["status"] for shown in await seen(jobs)] == ["cancelled"]
 
     asyncio.run(story())
