@@ -95,12 +95,12 @@ def poster(icon: np.ndarray) -> np.ndarray:
 
 LINES = {"targets": "attention+mlp+conv", "rank": 6}
 STYLES = {
-    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", preserve=0.35),
+    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", preserve=0.2, steps=450),
     "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT", preserve=0.2),
-    "flat": Style("Flat", "Flat shapes in clear colours.", "fluent-emoji-flat", "MIT", preserve=0.2),
-    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=400),
+    "flat": Style("Flat", "Flat shapes in clear colours.", "fluent-emoji-flat", "MIT", preserve=0.2, steps=350),
+    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=280),
     "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=900, **LINES),
     "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=800, **LINES),
-    "sepia": Style("Sepia", "An old brown photograph.", look=sepia, steps=400),
-    "poster": Style("Poster", "A screen print in four inks.", look=poster, steps=400),
+    "sepia": Style("Sepia", "An old brown photograph.", look=sepia, steps=300),
+    "poster": Style("Poster", "A screen print in four inks.", look=poster, steps=300),
 }
