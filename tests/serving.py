@@ -35,7 +35,6 @@ class Server:
 
     url: str
     log: Path
-    pid: int
     scratch: Path | None = None
     hub: FakeHub | None = None
     model: Path | None = None
@@ -114,7 +113,7 @@ def start(log: Path, **settings: object) -> Server:
         process.kill()
         process.wait()
 
-    server = Server(f"http://127.0.0.1:{port}", log, process.pid, process=process)
+    server = Server(f"http://127.0.0.1:{port}", log, process=process)
     deadline = time.monotonic() + 120
     while True:
         try:

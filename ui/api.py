@@ -1,5 +1,6 @@
 """The named endpoints. Their names, parameters and defaults are a contract."""
 
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import asdict
 from secrets import token_urlsafe
@@ -31,7 +32,6 @@ def add_endpoints(studio: Studio, history: History) -> None:
     changed, meets `GenerationRequest.create` and its sentences.
     """
     generate = _generate(studio, history)
-    gr.api(generate, api_name="generate", **UNLIMITED)
 
     def adapters() -> list[dict]:
         """List the styles that can be put on: id, name, source, triggers, rank, parameters, size, licence, preview."""
@@ -76,16 +76,16 @@ def add_endpoints(studio: Studio, history: History) -> None:
         """
         return await studio.search(words)
 
-    gr.api(adapters, api_name="adapters", **UNLIMITED)
-    gr.api(_inspect(studio), api_name="inspect_adapter", **UNLIMITED)
-    gr.api(search_adapters, api_name="search_adapters", **UNLIMITED)
-    gr.api(_export(studio), api_name="export_adapters", **UNLIMITED)
-    gr.api(tokenize, api_name="tokenize", **UNLIMITED)
-    gr.api(queue, api_name="queue", **UNLIMITED)
-    gr.api(schedule, api_name="schedule", **UNLIMITED)
-    gr.api(tiers, api_name="tiers", **UNLIMITED)
-    gr.api(prompt_styles, api_name="prompt_styles", **UNLIMITED)
-    gr.api(compare.endpoint(studio, generate), api_name="compare", **UNLIMITED)
+    offer(
+        generate, adapters, _inspect(studio), search_adapters, _export(studio), tokenize, queue, schedule, tiers,
+        prompt_styles, compare.endpoint(studio, generate),
+    )  # fmt: skip
+
+
+def offer(*functions: Callable) -> None:
+    """Add each as the endpoint of its name, by which an agent calls the tool as well."""
+    for function in functions:
+        gr.api(function, api_name=function.__name__, **UNLIMITED)
 
 
 def _generate(studio: Studio, history: History):

@@ -11,13 +11,12 @@ from gradio import FileData
 from pipeline.checks import switch
 from pipeline.compare import AXES, MAX_CELLS, listed
 from pipeline.picture import MAX_BYTES
-from ui.errors import in_words
+from ui.errors import LOST, in_words
 from ui.files import picture_file, upload_route, uploaded_bytes
 from ui.studio import FIELDS, Studio, Update
 from ui.widgets import compare_axes, compare_board
 
 SIDES = ("x_axis", "x_values", "y_axis", "y_values")
-LOST = "The connection was lost or the queue is full; please try again."
 
 
 def endpoint(studio: Studio, generate: Callable) -> Callable:
@@ -88,7 +87,7 @@ def add_compare_page(studio: Studio, fields: dict[str, gr.components.Component],
             with gr.Row(elem_id="compare-act"):
                 start = gr.Button("Compare", variant="primary", elem_id="compare")
                 cancel = gr.Button("Cancel", variant="stop", elem_id="compare-cancel")
-        board = compare_board()
+        board = compare_board(AXES)
     _wire(studio, fields, room, axes, board, (start, cancel))
 
 

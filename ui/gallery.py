@@ -10,6 +10,7 @@ from lora.errors import UnknownPicture
 from pipeline import infotext
 from pipeline.checks import text, whole
 from pipeline.request import MAX_IMAGES
+from ui.api import offer
 from ui.errors import in_words
 from ui.files import upload_route
 from ui.generate import Widgets
@@ -135,9 +136,7 @@ def add_restoring(studio: Studio, history: History, page: Widgets, gallery: gr.H
 def add_history_endpoints(studio: Studio, history: History) -> None:
     """Add the endpoints to the Blocks that is being built."""
     album, uploads = Album(history), upload_route()
-    options = {"concurrency_limit": None, "queue": True}
 
-    # The tool of an agent has the function's name.
     async def history(owner: str, search: str = "", limit: int = PAGE, before: str = "") -> list[dict]:
         """List what an owner's page and calls of /generate painted, the newest first: id, created, details, pictures.
 
@@ -171,6 +170,4 @@ def add_history_endpoints(studio: Studio, history: History) -> None:
         """
         return await studio.read_picture(file, request.session_hash, uploads)
 
-    gr.api(history, api_name="history", **options)
-    gr.api(forget_picture, api_name="forget_picture", **options)
-    gr.api(read_picture, api_name="read_picture", **options)
+    offer(history, forget_picture, read_picture)

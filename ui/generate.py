@@ -10,7 +10,7 @@ import gradio as gr
 from lora.errors import InvalidOwner, UnknownJob
 from pipeline.picture import MAX_BYTES
 from pipeline.prompt_styles import PROMPT_STYLES
-from ui.errors import in_words
+from ui.errors import LOST, in_words
 from ui.files import upload_route, uploaded_bytes
 from ui.jobs import Jobs
 from ui.panel import add_panel
@@ -29,7 +29,6 @@ LEAVE_OUT = """(look, negative) => {
     return [...others, ...(look.on ? own : [])].join(", ");
 }"""
 PLACEHOLDER = "A red apple on a wooden table …"
-LOST = "The connection was lost or the queue is full; please try again."
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def wire(widgets: Widgets, jobs: Jobs) -> None:
 def add_job(widgets: Widgets, jobs: Jobs) -> list:
     """Wire painting, coming back to it after a reload, and cancelling; the events that watch a job.
 
-    The browser says in place of the stage's value who it is and which job it means, see keys.js.
+    The browser says in place of the stage's value who it is and which job it means, see visitor.js.
     """
     fields, stage, uploads = widgets.fields, widgets.stage, upload_route()
     # Without gradio's own conversions: the raw values meet the same checks as those of the endpoint.

@@ -210,7 +210,7 @@ def test_reading_a_picture(client, server, tmp_path):
 
 def memory(server) -> int:
     """The most that the server has had in memory, in MB."""
-    status = Path(f"/proc/{server.pid}/status").read_text()
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) >> 10
 
 
@@ -265,7 +265,7 @@ def test_f5_the_app_is_killed_while_it_paints_and_keeps(tmp_path):
         server, "paint_job", "killed", {"owner": owner, "job": secret()}, *page_values(server, prompt="a cat", Steps=2)
     )
     time.sleep(0.3)
-    os.kill(server.pid, signal.SIGKILL)
+    os.kill(server.process.pid, signal.SIGKILL)
     (pictures / "orphan-0.png").write_bytes(b"")
     again = serving.start(tmp_path / "log2", **settings)
     sets = listed(Client(again.url, verbose=False), owner)

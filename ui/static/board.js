@@ -1,5 +1,4 @@
 const RUNNING = ["sent", "planned", "waiting", "painting", "cell"];
-const NAMES = { adapter: "Style", adapter_weight: "Strength", prompt: "Words", scheduler: "Scheduler", steps: "Steps", guidance_scale: "Guidance", seed: "Seed" };
 let drawn = "";
 let stopped = false;
 
@@ -13,8 +12,8 @@ function frame(value) {
   grid.style.setProperty("--aspect", `${value.width} / ${value.height}`);
   grid.dataset.rows = value.y ? "named" : "";
   const corner = make("div", "board-corner");
-  if (value.y) corner.append(make("span", "", `${NAMES[value.y.name]} ↓`));
-  corner.append(make("span", "", `${NAMES[value.x.name]} →`));
+  if (value.y) corner.append(make("span", "", `${props.names[value.y.name]} ↓`));
+  corner.append(make("span", "", `${props.names[value.x.name]} →`));
   const nodes = [corner, ...value.x.labels.map((label) => make("div", "board-x", label))];
   for (let row = 0; row < value.rows; row++) {
     nodes.push(make("div", "board-y", value.y ? value.y.labels[row] : ""));
@@ -25,33 +24,26 @@ function frame(value) {
 
 function about(value, i) {
   const column = i % value.columns, row = Math.floor(i / value.columns);
-  const y = value.y ? `, ${NAMES[value.y.name]} ${value.y.labels[row]}` : "";
-  return `${NAMES[value.x.name]} ${value.x.labels[column]}${y}`;
+  const y = value.y ? `, ${props.names[value.y.name]} ${value.y.labels[row]}` : "";
+  return `${props.names[value.x.name]} ${value.x.labels[column]}${y}`;
 }
 
-function picture(cell, src, alt, link) {
-  let image = cell.querySelector("img");
-  if (!image) {
-    image = make("img");
-    cell.replaceChildren(image);
-  }
-  if (image.getAttribute("src") !== src) image.src = src;
-  image.alt = alt;
-  image.classList.toggle("unfinished", !link);
-  if (link && image.parentNode === cell) {
-    const anchor = make("a");
-    Object.assign(anchor, { href: link, target: "_blank", rel: "noopener", title: alt });
-    anchor.append(image);
-    cell.replaceChildren(anchor);
-  }
+// A finished one can be opened alone.
+function finished(cell, src, alt) {
+  const image = picture(cell, src, alt, true);
+  if (image.parentNode !== cell) return;
+  const anchor = make("a");
+  Object.assign(anchor, { href: src, target: "_blank", rel: "noopener", title: alt });
+  anchor.append(image);
+  cell.replaceChildren(anchor);
 }
 
 function fill(value) {
   frame(value);
   const cells = part("grid").querySelectorAll(".board-cell");
-  value.painted.forEach((file, i) => picture(cells[i], file.url, about(value, i), file.url));
+  value.painted.forEach((file, i) => finished(cells[i], file.url, about(value, i)));
   cells.forEach((cell, i) => cell.classList.toggle("now", value.status === "painting" && i === value.cell));
-  if (value.status === "painting" && value.preview) picture(cells[value.cell], value.preview, "Preview", "");
+  if (value.status === "painting" && value.preview) picture(cells[value.cell], value.preview, "Preview", false);
 }
 
 const share = (value) => (value.cells ? (value.painted.length + (value.status === "painting" ? value.step / value.steps : 0)) / value.cells : 0);

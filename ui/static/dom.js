@@ -13,3 +13,15 @@ const press = (className, text, run) => {
 };
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const signed = (number) => (number < 0 ? "−" : "") + Math.abs(number).toFixed(2);
+// Put a picture into a cell, or another one in its place.
+function picture(cell, src, alt, done) {
+  let image = cell.querySelector("img");
+  if (!image) {
+    image = make("img");
+    cell.replaceChildren(image);
+  }
+  if (image.getAttribute("src") !== src) image.src = src;
+  image.alt = alt;
+  image.classList.toggle("unfinished", !done);
+  return image;
+}

@@ -10,18 +10,6 @@ function cells(count) {
   return [...frame.querySelectorAll(".cell")];
 }
 
-function picture(cell, src, alt, done) {
-  let image = cell.querySelector("img");
-  if (!image) {
-    image = make("img");
-    cell.replaceChildren(image);
-  }
-  if (image.getAttribute("src") !== src) image.src = src;
-  image.alt = alt;
-  image.classList.toggle("unfinished", !done);
-  return image;
-}
-
 function fact(name, value, action) {
   const item = make("li");
   item.append(make("span", "fact-name", name), " ");
