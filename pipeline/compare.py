@@ -58,7 +58,8 @@ class Grid:
     @property
     def public(self) -> dict:
         """The axes, for callers."""
-        return {"x": asdict(self.x), "y": self.y and asdict(self.y), "columns": len(self.x.values),
+        x, y = (axis and asdict(axis) | {"title": axis.title} for axis in (self.x, self.y))
+        return {"x": x, "y": y, "columns": len(self.x.values),
                 "rows": len(self.y.values) if self.y else 1}  # fmt: skip
 
     @property

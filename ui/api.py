@@ -17,7 +17,6 @@ from ui import compare
 from ui.errors import in_words
 from ui.files import picture_files, upload_route, uploaded_bytes
 from ui.history import History, owner_hash
-from ui.jobs import kept_details
 from ui.studio import FIELDS, Studio
 from ui.web import preview_url
 
@@ -78,7 +77,7 @@ def add_endpoints(studio: Studio, history: History) -> None:
 
     offer(
         generate, adapters, _inspect(studio), search_adapters, _export(studio), tokenize, queue, schedule, tiers,
-        prompt_styles, compare.endpoint(studio, generate),
+        prompt_styles, compare.endpoint(studio, generate, history),
     )  # fmt: skip
 
 
@@ -129,7 +128,8 @@ def _generate(studio: Studio, history: History):
                 with in_words():
                     files = await picture_files(update.images, update.details.get("seeds", []))
                     if keeper and update.images:
-                        update.details.update(await kept_details(history, keeper, token_urlsafe(16), update))
+                        kept = await history.kept(keeper, token_urlsafe(16), update.images, update.details)
+                        update.details.update(kept)
                 yield [{"image": file, "caption": None} for file in files], update.details
 
     generate.__doc__ = in_api_words(limits)

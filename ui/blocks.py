@@ -57,14 +57,14 @@ def open_studio(engine: Engine, library: Library, settings: Settings) -> Studio:
 
 def build(studio: Studio, settings: Settings, history: History) -> gr.Blocks:
     """The Blocks, with its queue. Pictures are deleted from the server a day after they were made."""
-    jobs = Jobs(studio, history, settings.reload_seconds)
+    jobs = Jobs(studio.forget, settings.reload_seconds)
     with Atelier(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True) as blocks:
         gr.HTML(HEADER.format(motto=motto(studio.profile)), apply_default_css=False, elem_id="masthead")
         with gr.Tabs(elem_id="rooms") as rooms:
             with gr.Tab("Paint", id="paint"):
-                page = add_generate_page(studio, jobs)
+                page = add_generate_page(studio, jobs, history)
             with gr.Tab("Compare", id="compare") as room:
-                add_compare_page(studio, page.fields, room)
+                add_compare_page(studio, jobs, history, page.fields, room)
             with gr.Tab("History", id="history"):
                 gallery = add_history_page(history)
         add_restoring(studio, history, page, gallery, rooms)

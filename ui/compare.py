@@ -1,9 +1,9 @@
 """Comparing: the endpoint, and the room of the page. Each cell is a request like any other; see pipeline.compare."""
 
 import inspect
-import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from secrets import token_urlsafe
 
 import gradio as gr
 from gradio import FileData
@@ -11,20 +11,23 @@ from gradio import FileData
 from pipeline.checks import switch
 from pipeline.compare import AXES, MAX_CELLS, listed
 from pipeline.picture import MAX_BYTES
-from ui.errors import LOST, in_words
+from ui.errors import in_words
 from ui.files import picture_file, upload_route, uploaded_bytes
+from ui.history import History, owner_hash
+from ui.jobs import Jobs
 from ui.studio import FIELDS, Studio, Update
+from ui.watching import wire_job
 from ui.widgets import compare_axes, compare_board
 
 SIDES = ("x_axis", "x_values", "y_axis", "y_values")
 
 
-def endpoint(studio: Studio, generate: Callable) -> Callable:
+def endpoint(studio: Studio, generate: Callable, history: History) -> Callable:
     """/compare, with the parameters of /generate, whatever they are, after its own."""
     uploads = upload_route()
 
     def own(request: gr.Request, prompt: str, x_axis: str, x_values: list, y_axis: str = "", y_values: list = [],  # noqa: B006
-            dry_run: bool = False) -> tuple[FileData, dict]: ...  # fmt: skip
+            dry_run: bool = False, owner: str = "") -> tuple[FileData, dict]: ...  # fmt: skip
 
     async def compare(request: gr.Request, *given: object) -> AsyncIterator[tuple[dict | None, dict]]:
         """Paint a prompt in all combinations of the values of one axis or two, and put them on one labelled sheet.
@@ -39,32 +42,39 @@ def endpoint(studio: Studio, generate: Callable) -> Callable:
             y_axis: another of them, or empty
             y_values: as x_values
             dry_run: only tell {"cells", "expected_seconds", ...}
+            owner: as in /generate; the sheet is kept
         """
         values = dict(zip(names, given))
         with in_words():
             values["image"] = await uploaded_bytes("image", values["image"], uploads, MAX_BYTES)
             dry = switch("dry_run", values["dry_run"])
+            keeper = (owner_hash(values["owner"]), token_urlsafe(16)) if values["owner"] != "" else None
         asked = {name: values[name] for name in FIELDS}, {name: values[name] for name in SIDES}, request.session_hash
         if dry:
             yield None, {"status": "planned", **await studio.plan(*asked)}
             return
-        async with aclosing(_with_files(studio.compare(*asked))) as events:
+        async with aclosing(_with_files(studio.compare(*asked), history, keeper)) as events:
             async for event in events:
                 yield event.pop("sheet", None), event
 
     first, second = inspect.signature(own), inspect.signature(generate)
-    # dry_run stands last: fields of /generate keep their order, also for those who call by position.
+    # These two stand last: fields of /generate keep their order, also for those who call by position.
     shared = [p for p in second.parameters.values() if p.name in FIELDS and p.name not in first.parameters]
-    *leading, last = first.parameters.values()
-    compare.__signature__ = first.replace(parameters=[*leading, *shared, last])
+    *leading, dry_run, owner = first.parameters.values()
+    compare.__signature__ = first.replace(parameters=[*leading, *shared, dry_run, owner])
     compare.__doc__ = inspect.getdoc(compare) + generate.__doc__.partition("Args:")[2]
     compare.__annotations__ = own.__annotations__ | {p.name: p.annotation for p in shared}
     names = [name for name in compare.__signature__.parameters if name != "request"]
     return compare
 
 
-async def _with_files(comparison: AsyncIterator[Update]) -> AsyncIterator[dict]:
-    """What happens, with the pictures as files: `image` of a cell, at last `sheet` and the images of all cells."""
+async def _with_files(
+    comparison: AsyncIterator[Update], history: History, keeper: tuple[str, str] | None
+) -> AsyncIterator[dict]:
+    """What happens, with the pictures as files: `image` of a cell, at last `sheet` and the images of all cells.
+
+    The history keeps the sheet, as a picture of its first cell's request, for `keeper`: an owner's hash and a job's id.
+    """
     images = []
     async with aclosing(comparison) as updates:
         async for update in updates:
@@ -73,12 +83,17 @@ async def _with_files(comparison: AsyncIterator[Update]) -> AsyncIterator[dict]:
                 images.append(await picture_file(update.images[0], f"atelier-{event['seed']}.png"))
                 event["image"] = images[-1]
             elif event["status"] == "done":
+                if keeper:
+                    axes = {"comparison": {side: event[side] for side in ("x", "y")}}
+                    event |= await history.kept(*keeper, update.images, event["cells"][0] | axes)
                 event["sheet"] = await picture_file(update.images[0], "atelier-comparison.png")
                 event["cells"] = [cell | {"image": image} for cell, image in zip(event["cells"], images)]
             yield event
 
 
-def add_compare_page(studio: Studio, fields: dict[str, gr.components.Component], room: gr.Tab) -> None:
+def add_compare_page(
+    studio: Studio, jobs: Jobs, history: History, fields: dict[str, gr.components.Component], room: gr.Tab
+) -> None:
     """Add the room to the tab that is being built. All but the axes is as set in the room where one paints."""
     styles = [{"id": adapter.id, "name": adapter.name} for adapter in studio.library.all()]
     with gr.Column(elem_id="comparison"):
@@ -87,22 +102,12 @@ def add_compare_page(studio: Studio, fields: dict[str, gr.components.Component],
             with gr.Row(elem_id="compare-act"):
                 start = gr.Button("Compare", variant="primary", elem_id="compare")
                 cancel = gr.Button("Cancel", variant="stop", elem_id="compare-cancel")
-        board = compare_board(AXES)
-    _wire(studio, fields, room, axes, board, (start, cancel))
+        board = compare_board()
+    asked = _reader(studio, fields, axes)
+    inputs = [axes, *fields.values()]
+    wire_job(jobs, "comparison", board, inputs, (start, cancel), _work(studio, history, asked))
 
-
-def _wire(studio: Studio, fields: dict, room: gr.Tab, axes: gr.HTML, board: gr.HTML, buttons: tuple) -> None:
-    """Say what the widgets do: tell the cost while the axes are edited, and paint."""
-    (start, cancel), uploads, inputs = buttons, upload_route(), {*fields.values(), axes}
-    here = {"fn": None, "api_visibility": "private"}
-
-    async def asked(values: dict, session: str) -> tuple[dict, dict, str]:
-        raw = {name: values[widget] for name, widget in fields.items()}
-        with in_words():
-            raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
-        return raw | {"num_images": 1}, _axes(values[axes]), session
-
-    async def cost(values: dict, request: gr.Request) -> gr.HTML:
+    async def cost(request: gr.Request, *values: object) -> gr.HTML:
         try:
             plan = await studio.plan(*await asked(values, request.session_hash))
         except gr.Error as error:
@@ -110,36 +115,39 @@ def _wire(studio: Studio, fields: dict, room: gr.Tab, axes: gr.HTML, board: gr.H
         known = studio.library.all(request.session_hash)
         return gr.HTML(plan=plan, styles=[{"id": adapter.id, "name": adapter.name} for adapter in known])
 
-    async def fill(values: dict, request: gr.Request) -> AsyncIterator[dict]:
-        try:
-            shown, painted = {}, []
-            comparison = studio.compare(*await asked(values, request.session_hash), page=True)
-            async with aclosing(_with_files(comparison)) as events:
-                async for event in events:
-                    if event["status"] == "planned":
-                        shown = event
-                    elif event["status"] == "cell":
-                        painted.append(event["image"])
-                    # Told anew each time: the browser shows the newest and may have missed those before.
-                    yield shown | event | {"cells": shown["cells"], "painted": painted}
-        except gr.Error as error:
-            yield {"status": "failed", "message": error.message if error.title == "Error" else f"{error.title}."}
-
     gr.on(
         [axes.change, room.select], cost, inputs, axes, preprocess=False, postprocess=False, show_progress="hidden",
         trigger_mode="always_last", queue=False, api_visibility="private",
     )  # fmt: skip
-    start.click(**here, outputs=board, js="() => ({status: 'sent'})")
-    painting = start.click(
-        fill, inputs, board, preprocess=False, postprocess=False, show_progress="hidden", concurrency_limit=None,
-        api_visibility="private",
-    )  # fmt: skip
-    painting.then(
-        **here, inputs=board, outputs=board, js=f"""(value) => ["done", "failed", "cancelled"].includes(value?.status)
-            ? value : {{status: "failed", message: {json.dumps(LOST)}}}""",
-    )  # fmt: skip
-    cancel.click(**here, cancels=painting)
-    cancel.click(**here, inputs=board, outputs=board, js="(value) => ({...value, status: 'cancelled'})")
+
+
+def _reader(studio: Studio, fields: dict[str, gr.components.Component], axes: gr.HTML) -> Callable:
+    uploads = upload_route()
+
+    async def asked(values: Sequence[object], session: str) -> tuple[dict, dict, str]:
+        """The values of the widgets, the axes' first, as the studio wants them."""
+        raw = dict(zip(fields, values[1:]))
+        with in_words():
+            raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
+        return raw | {"num_images": 1}, _axes(values[0]), session
+
+    return asked
+
+
+def _work(studio: Studio, history: History, asked: Callable) -> Callable:
+    async def work(secret: str, job: str, values: Sequence[object], session: str) -> AsyncIterator[dict]:
+        shown, cells = {}, []
+        comparison = studio.compare(*await asked(values, session), page=True)
+        async with aclosing(_with_files(comparison, history, (owner_hash(secret), job))) as events:
+            async for event in events:
+                if event["status"] == "planned":
+                    shown = event
+                elif event["status"] == "cell":
+                    cells.append(event["image"])
+                # Told anew each time: the browser shows the newest and may have missed those before.
+                yield shown | event | {"cells": shown["cells"], "painted": [*cells]}
+
+    return work
 
 
 def _axes(value: object) -> dict:

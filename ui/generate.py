@@ -1,21 +1,25 @@
 """The page where one paints: first what stands on it, then what happens."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import gradio as gr
 
-from lora.errors import InvalidOwner, UnknownJob
+from lora.errors import UnknownJob, UnknownPicture
 from pipeline.picture import MAX_BYTES
 from pipeline.prompt_styles import PROMPT_STYLES
-from ui.errors import LOST, in_words
-from ui.files import upload_route, uploaded_bytes
+from ui.errors import in_words
+from ui.files import shown_files, upload_route, uploaded_bytes
+from ui.history import History, owner_hash
 from ui.jobs import Jobs
 from ui.panel import add_panel
 from ui.studio import Studio
 from ui.styles import add_styles
+from ui.watching import wire_job
 from ui.widgets import picture_reader, picture_stage, prompt_looks, token_counter
 
 LOOKS = (
@@ -44,10 +48,10 @@ class Widgets:
     reader: gr.HTML
 
 
-def add_generate_page(studio: Studio, jobs: Jobs) -> Widgets:
+def add_generate_page(studio: Studio, jobs: Jobs, history: History) -> Widgets:
     """Add the page to the Blocks that is being built."""
     widgets = layout(studio)
-    wire(widgets, jobs)
+    wire(widgets, studio, jobs, history)
     return widgets
 
 
@@ -98,75 +102,54 @@ def add_counter(studio: Studio, counter: gr.HTML, prompt: gr.Textbox, styles: gr
     )  # fmt: skip
 
 
-def wire(widgets: Widgets, jobs: Jobs) -> None:
+def wire(widgets: Widgets, studio: Studio, jobs: Jobs, history: History) -> None:
     """Say what the widgets do. Only painting asks the server; the rest happens in the browser."""
-    fields, stage = widgets.fields, widgets.stage
+    fields, stage, uploads = widgets.fields, widgets.stage, upload_route()
     here = {"fn": None, "api_visibility": "private"}
-    widgets.paint.click(
-        **here, inputs=[fields["width"], fields["height"]], outputs=stage,
-        js="(width, height) => ({status: 'sent', width, height})",
+
+    async def work(secret: str, job: str, values: Sequence[object], session: str) -> AsyncIterator[dict]:
+        raw = dict(zip(fields, values))
+        with in_words():
+            raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
+        async with aclosing(painted(studio, history, (owner_hash(secret), job), raw, session)) as news:
+            async for shown in news:
+                yield shown
+
+    wire_job(
+        jobs, "paint", stage, [*fields.values()], (widgets.paint, widgets.cancel), work,
+        partial(painted_before, history), (fields["width"], fields["height"]),
     )  # fmt: skip
-    watching = add_job(widgets, jobs)
-    lost = f"""(value) => ["sent", "waiting", "painting"].includes(value?.status)
-        ? {{status: "failed", message: {json.dumps(LOST)}}} : value"""
-    for event in watching:
-        event.then(**here, inputs=stage, outputs=stage, js=lost)
-    widgets.cancel.click(**here, cancels=watching)
-    widgets.cancel.click(**here, outputs=stage, js="() => ({status: 'cancelled'})")
     widgets.draw_seed.click(**here, outputs=fields["seed"], js="() => -1")
     stage.reuse(**here, inputs=stage, outputs=fields["seed"], js="(value) => value.seed")
     for text, button in widgets.examples.items():
         button.click(**here, outputs=fields["prompt"], js=f"() => {json.dumps(text)}")
 
 
-def add_job(widgets: Widgets, jobs: Jobs) -> list:
-    """Wire painting, coming back to it after a reload, and cancelling; the events that watch a job.
+async def painted(
+    studio: Studio, history: History, key: tuple[str, str], values: Mapping[str, object], session: str
+) -> AsyncIterator[dict]:
+    """Paint a request for the page: what it is to show, at last the pictures, which the history keeps.
 
-    The browser says in place of the stage's value who it is and which job it means, see visitor.js.
+    `key` is the hash of the owner's secret and the job's id.
     """
-    fields, stage, uploads = widgets.fields, widgets.stage, upload_route()
-    # Without gradio's own conversions: the raw values meet the same checks as those of the endpoint.
-    options = {"outputs": stage, "preprocess": False, "postprocess": False, "show_progress": "hidden",
-               "concurrency_limit": None, "api_visibility": "private"}  # fmt: skip
-
-    async def paint(request: gr.Request, keys: dict, *values: object) -> AsyncIterator[dict]:
-        raw = dict(zip(fields, values))
-        try:
-            with in_words():
-                raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
-                jobs.start(*named(keys), raw, request.session_hash)
-        except gr.Error as error:
-            yield {"status": "failed", "message": error.message}
-            return
-        async with aclosing(jobs.watch(*named(keys))) as news:
-            async for shown in news:
-                yield shown
-
-    async def resume(keys: dict) -> AsyncIterator[dict]:
-        try:
-            async with aclosing(jobs.watch(*named(keys))) as news:
-                async for shown in news:
-                    yield shown
-        except (UnknownJob, InvalidOwner):
-            yield gr.skip()
-
-    async def cancel(keys: dict) -> None:
-        # It may have ended by itself, or not have begun; there is nobody to tell, for the page shows it as stopped.
-        with suppress(UnknownJob, InvalidOwner):
-            jobs.cancel(*named(keys))
-
-    page = gr.context.Context.root_block
-    painting = widgets.paint.click(
-        paint, [stage, *fields.values()], js="(stage, ...values) => [atelier.begin(), ...values]", api_name="paint_job",
-        **options,
-    )  # fmt: skip
-    resuming = page.load(resume, stage, js="() => atelier.keys()", api_name="resume_job", **options)
-    widgets.cancel.click(
-        cancel, stage, js="() => atelier.keys()", api_name="cancel_job", **options | {"outputs": None, "queue": False}
-    )
-    return [painting, resuming]
+    size = {name: values.get(name) for name in ("width", "height")}
+    async with aclosing(studio.generate(values, session, page=True)) as updates:
+        async for update in updates:
+            if not update.images:
+                yield size | update.details
+                continue
+            kept = await history.kept(*key, update.images, update.details)
+            files = await shown_files(update.images, update.details.get("seeds", []))
+            yield update.details | kept | {"images": files}
 
 
-def named(keys: object) -> tuple[object, object]:
-    """Owner and job of what a page says it is; None where it says nothing."""
-    return (keys.get("owner"), keys.get("job")) if isinstance(keys, dict) else (None, None)
+async def painted_before(history: History, secret: str, job: str) -> dict:
+    """What a job that is not known any more has painted, as the history has it. Raises UnknownJob."""
+    try:
+        kept = await asyncio.to_thread(history.of_job, owner_hash(secret), str(job))
+    except UnknownPicture:
+        raise UnknownJob("There is no such job of yours.") from None
+    public = history.public(kept)
+    seeds = [picture["seed"] for picture in public["pictures"]]
+    images = [{"url": picture["url"].removeprefix("/")} for picture in public["pictures"]]
+    return kept.details | {"kept": kept.id, "images": images, "seeds": seeds}

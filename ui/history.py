@@ -8,6 +8,7 @@ A row is written when its files are on the disk, and goes before they do. So whe
 has its files; files without a row are deleted at the next start.
 """
 
+import asyncio
 import hashlib
 import hmac
 import io
@@ -19,7 +20,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,7 @@ class History:
                 f"{getattr(error, 'strerror', None) or 'its database cannot be opened'}."
             ) from error
 
-    def keep(self, owner: str, job: str, images: Iterable[bytes], details: dict) -> Kept:
+    def keep(self, owner: str, job: str, images: Sequence[bytes], details: dict) -> Kept:
         """Keep the PNG files of a job. Raises NotKept, in words for the page."""
         identity = secrets.token_urlsafe(16)
         files = {f"{identity}-{i}.png": data for i, data in enumerate(images)}
@@ -121,6 +122,13 @@ class History:
             raise NotKept(FULL if full(error) else UNKEPT) from error
         add_ballast(self._folder / "ballast")
         return self.find(owner, identity)
+
+    async def kept(self, owner: str, job: str, images: Sequence[bytes], details: dict) -> dict:
+        """Keep them in a thread: `kept`, the id of the set, or why they were not kept as `notice`."""
+        try:
+            return {"kept": (await asyncio.to_thread(self.keep, owner, job, images, details)).id}
+        except HistoryError as error:
+            return {"kept": "", "notice": str(error)}
 
     def all(self, owner: str, search: str = "", limit: int = 24, before: str = "") -> list[Kept]:
         """An owner's sets, the newest first: those whose prompt has all the words, older than the set `before`."""

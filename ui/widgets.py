@@ -77,12 +77,9 @@ def compare_axes(names: dict[str, str], styles: list[dict], schedulers: list[str
     return _widget("axes", value, names=names, styles=styles, schedulers=schedulers, most=most, plan=None)
 
 
-def compare_board(names: dict[str, str]) -> gr.HTML:
-    """The cells of a comparison as they come to be, axes by their `names`.
-
-    Value: what happens, with `painted` files, the `sheet` at last.
-    """
-    return _widget("board", {"status": "empty"}, names=names)
+def compare_board() -> gr.HTML:
+    """The cells of a comparison as they come to be. Value: what happens, with `painted` files, the `sheet` at last."""
+    return _widget("board", {"status": "empty"})
 
 
 def keyboard() -> gr.HTML:

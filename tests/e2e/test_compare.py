@@ -2,9 +2,10 @@
 
 import io
 from pathlib import Path
+from secrets import token_urlsafe
 
 import pytest
-from gradio_client import Client
+from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
@@ -48,6 +49,19 @@ def test_it_streams_cell_by_cell(client):
     cells = [told for _, told in before if told["status"] == "cell"]
     assert [(told["cell"], told["column"] + 2 * told["row"]) for told in cells] == [(i, i) for i in range(4)]
     assert {told["status"] for _, told in before} >= {"painting", "cell"}
+
+
+def test_the_sheet_is_kept_for_its_owner_and_reads_as_its_first_cell(client):
+    owner = token_urlsafe(32)
+    sheet, details = compare(client, owner=owner)
+    (kept,) = client.predict(owner, api_name="/history")
+    assert kept["id"] == details["kept"] and kept["details"]["comparison"]["x"]["labels"] == ["none", "Ink"]
+    assert len(kept["pictures"]) == 1 and kept["pictures"][0]["seed"] == 3
+    values = client.predict(handle_file(sheet), api_name="/read_picture")["values"]
+    assert values["seed"] == 3 and values["guidance_scale"] == 1 and not values["adapters"]
+    assert client.predict(token_urlsafe(32), api_name="/history") == []
+    with pytest.raises(AppError, match="owner is"):
+        compare(client, owner="short")
 
 
 def test_l3_others_have_a_turn_between_two_cells(server, client):

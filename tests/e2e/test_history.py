@@ -147,17 +147,17 @@ def test_a_page_that_reloads_finds_its_job_and_nobody_else_does(server, client):
             break
     # The page is gone; another one of the same browser comes, and one of somebody else.
     stranger = {"owner": secret(), "job": job}
-    submit(server, "resume_job", "stranger", stranger)
+    submit(server, "resume_paint", "stranger", stranger)
     assert "painting" not in json.dumps([*finished(server, "stranger")])
-    submit(server, "cancel_job", "stranger2", stranger)
+    submit(server, "cancel_paint", "stranger2", stranger)
     assert server.queue()["running"] == 1
-    submit(server, "resume_job", "after", keys)
+    submit(server, "resume_paint", "after", keys)
     news = watch(server, "after")
     seen = ""
     while "painting" not in seen:
         seen += json.dumps(next(news))
     assert "preview" in seen
-    submit(server, "cancel_job", "third", keys)
+    submit(server, "cancel_paint", "third", keys)
     server.wait_until(running=0)
     assert listed(client, owner) == []
 
@@ -181,7 +181,7 @@ def test_a_result_that_came_while_nobody_watched_is_shown(server, client):
     while not (kept := listed(client, owner)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    submit(server, "resume_job", "comer", keys)
+    submit(server, "resume_paint", "comer", keys)
     said = json.dumps([*finished(server, "comer")])
     assert '"done"' in said and kept[0]["id"] in said
 

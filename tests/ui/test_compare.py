@@ -4,6 +4,8 @@ import pytest
 
 from tests.serving import NASTY
 
+NATURAL = "(image) => image.decode().then(() => [image.naturalWidth, image.naturalHeight])"
+
 
 def compare(visit, **options):
     """A visit that has gone there, with a prompt and few steps."""
@@ -90,6 +92,32 @@ def test_f2_cancel_stops_a_comparison_and_keeps_what_was_painted(visit, server):
     server.wait_until(running=0, waiting=0)
     page.wait_for_selector('.board[data-status="cancelled"]')
     assert page.is_visible("#compare") and page.locator(".board-cell a").count() >= 1
+
+
+def test_a_reload_in_the_middle_finds_the_comparison_and_the_history_has_its_sheet(visit, server):
+    here = compare(visit)
+    page = here.page
+    page.get_by_label("Across", exact=True).select_option("steps")
+    page.get_by_label("Across: Steps, values").fill("2, 100, 3")
+    cost(page, "3 × 1")
+    page.click("#compare")
+    page.wait_for_selector(".board-cell.now + .board-cell", state="attached")
+    page.wait_for_selector(".board-cell a")
+    page.reload()
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_selector(".board-cell.now")
+    assert page.locator(".board-cell a").count() == 1 and page.is_visible("#compare-cancel")
+    page.wait_for_selector('.board[data-status="done"]')
+    assert page.locator(".board-cell a").count() == 3 and server.queue()["running"] == 0
+    page.reload()
+    page.get_by_role("tab", name="Compare").click()
+    page.wait_for_selector('.board[data-status="done"]')
+    assert page.locator(".board-x").all_inner_texts() == ["2", "100", "3"]
+    page.get_by_role("tab", name="History").click()
+    page.click(".kept-picture")
+    assert "Steps: 2, 100, 3" in page.inner_text("dialog[open] dl")
+    size = page.eval_on_selector("dialog[open] > img", NATURAL)
+    assert size[0] > 1.5 * size[1]
 
 
 def test_p5_names_and_words_are_text_in_a_comparison(visit):

@@ -13,6 +13,7 @@ from lora.errors import InvalidOwner, InvalidRequest, UnknownJob
 from lora.library import Library
 from pipeline.engine import DenoiseStep, Generation
 from tests.unit.test_studio import Engine
+from ui.generate import painted, painted_before
 from ui.history import History, owner_hash
 from ui.jobs import Jobs
 from ui.studio import Studio
@@ -43,15 +44,26 @@ class Painter:
         yield Generation((png(),), {"prompt": request.prompt, "seeds": [request.seed], "seed": request.seed})
 
 
+class House(Jobs):
+    """Jobs that paint in a studio and are kept in a history, as those of the page."""
+
+    def __init__(self, studio, history, **options):
+        super().__init__(lambda session: studio.forget(session), **{"grace": 1.0, "pulse": 0.05} | options)
+        self.studio, self.history = studio, history
+
+    def paint(self, secret, identity, values, session):
+        key = owner_hash(secret), identity
+        self.start(secret, identity, session, painted(self.studio, self.history, key, values, session))
+
+
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Makes Jobs around a painter, on one history."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     history = History(tmp_path / "data")
 
-    def jobs(paint, **options) -> Jobs:
-        turnstile = Turnstile(4, 2)
-        return Jobs(Studio(Engine(), Library([]), turnstile, paint), history, **{"grace": 1.0, "pulse": 0.05} | options)
+    def jobs(paint, **options) -> House:
+        return House(Studio(Engine(), Library([]), Turnstile(4, 2), paint), history, **options)
 
     yield jobs
     history.close()
@@ -81,7 +93,7 @@ async def empty(jobs) -> None:
 def test_a_page_that_comes_back_sees_how_far_it_is_and_then_the_picture(make):
     async def story():
         jobs = make(Painter(steps=40))
-        jobs.start(A, ONE, VALUES, "session")
+        jobs.paint(A, ONE, VALUES, "session")
         first = await until(jobs, "painting")
         await asyncio.sleep(0.1)
         again = await seen(jobs)
@@ -92,7 +104,9 @@ def test_a_page_that_comes_back_sees_how_far_it_is_and_then_the_picture(make):
         assert jobs.history.find(owner_hash(A), done["kept"]).details["prompt"] == "a red apple"
         # Whoever comes late sees the result at once, and so does who comes after the next start of the app.
         assert await seen(jobs) == [done]
-        (later,) = await seen(make(Painter()))
+        with pytest.raises(UnknownJob):
+            await seen(make(Painter()))
+        later = await painted_before(jobs.history, A, ONE)
         assert later["status"] == "done" and later["images"][0]["url"].startswith("kept/")
 
     asyncio.run(story())
@@ -102,8 +116,8 @@ def test_a_job_that_nobody_watches_is_given_up_running_or_waiting(make):
     async def story():
         painter = Painter(steps=1000)
         jobs = make(painter)
-        jobs.start(A, ONE, VALUES, "s1")
-        jobs.start(A, TWO, VALUES, "s2")
+        jobs.paint(A, ONE, VALUES, "s1")
+        jobs.paint(A, TWO, VALUES, "s2")
         await until(jobs, "painting")
         assert jobs.studio.turnstile.status() == jobs.studio.turnstile.status() | {"waiting": 1, "running": 1}
         began = time.monotonic()
@@ -117,7 +131,7 @@ def test_a_job_that_nobody_watches_is_given_up_running_or_waiting(make):
 def test_a_reload_within_the_grace_keeps_it_alive_and_a_second_page_too(make):
     async def story():
         jobs = make(Painter(steps=60))
-        jobs.start(A, ONE, VALUES, "session")
+        jobs.paint(A, ONE, VALUES, "session")
         other = asyncio.create_task(seen(jobs))
         for _ in range(3):
             await until(jobs, "painting")
@@ -131,19 +145,19 @@ def test_cancel_stops_it_within_a_step_and_tells_whoever_watches(make):
     async def story():
         painter = Painter(steps=1000)
         jobs = make(painter)
-        jobs.start(A, ONE, VALUES, "session")
+        jobs.paint(A, ONE, VALUES, "session")
         await until(jobs, "painting")
         watching = asyncio.create_task(seen(jobs))
         await asyncio.sleep(0.1)
         taken = painter.taken
         jobs.cancel(A, ONE)
-        assert (await watching)[-1] == {"status": "cancelled"}
+        assert (await watching)[-1]["status"] == "cancelled"
         await asyncio.sleep(0.1)
         assert painter.taken <= taken + 2
         # Also before the loop has come to it.
-        jobs.start(A, TWO, VALUES, "session")
+        jobs.paint(A, TWO, VALUES, "session")
         jobs.cancel(A, TWO)
-        assert (await seen(jobs, job=TWO))[-1] == {"status": "cancelled"}
+        assert (await seen(jobs, job=TWO))[-1]["status"] == "cancelled"
         await empty(jobs)
 
     asyncio.run(story())
@@ -152,18 +166,19 @@ def test_cancel_stops_it_within_a_step_and_tells_whoever_watches(make):
 def test_i3_another_owner_neither_sees_nor_stops_it(make):
     async def story():
         jobs = make(Painter(steps=30))
-        jobs.start(A, ONE, VALUES, "session")
+        jobs.paint(A, ONE, VALUES, "session")
         for secret, error in ((B, UnknownJob), ("", InvalidOwner), (None, InvalidOwner), (owner_hash(A), UnknownJob)):
             with pytest.raises(error):
                 await seen(jobs, secret)
             with pytest.raises(error):
                 jobs.cancel(secret, ONE)
         # The same id is another job for another owner.
-        jobs.start(B, ONE, VALUES | {"seed": 8}, "session")
+        jobs.paint(B, ONE, VALUES | {"seed": 8}, "session")
         ours, theirs = await asyncio.gather(seen(jobs), seen(jobs, B))
         assert ours[-1]["seeds"] == [7] and theirs[-1]["seeds"] == [8]
-        with pytest.raises(UnknownJob):
-            await seen(make(Painter()), B, TWO)
+        for ask in (seen(make(Painter()), B, TWO), painted_before(jobs.history, B, TWO)):
+            with pytest.raises(UnknownJob):
+                await ask
 
     asyncio.run(story())
 
@@ -173,10 +188,10 @@ def test_an_id_is_one_that_cannot_be_guessed_and_has_not_been_used(make, identit
     async def story():
         jobs = make(Painter())
         with pytest.raises(InvalidRequest, match=r"job is .*, but must be"):
-            jobs.start(A, identity, VALUES, "session")
-        jobs.start(A, ONE, VALUES, "session")
+            jobs.paint(A, identity, VALUES, "session")
+        jobs.paint(A, ONE, VALUES, "session")
         with pytest.raises(InvalidRequest, match="has not begun yet"):
-            jobs.start(A, ONE, VALUES, "session")
+            jobs.paint(A, ONE, VALUES, "session")
         await seen(jobs)
 
     asyncio.run(story())
@@ -189,16 +204,16 @@ def test_errors_are_shown_in_words_and_those_of_gradio_reach_who_watches(make):
 
     async def story():
         jobs = make(Painter())
-        jobs.start(A, ONE, VALUES | {"steps": 0}, "session")
+        jobs.paint(A, ONE, VALUES | {"steps": 0}, "session")
         failed = (await seen(jobs))[-1]
         assert failed["status"] == "failed" and failed["message"].startswith("steps is 0, but must be")
         jobs = make(quota)
-        jobs.start(A, ONE, VALUES, "session")
+        jobs.paint(A, ONE, VALUES, "session")
         shown = []
         with pytest.raises(gr.Error, match="exceeded"):
             async for each in jobs.watch(A, ONE):
                 shown.append(each)
-        assert shown[-1] == {"status": "failed", "message": "ZeroGPU quota exceeded."}
+        assert shown[-1]["status"] == "failed" and shown[-1]["message"] == "ZeroGPU quota exceeded."
 
     asyncio.run(story())
 
@@ -207,7 +222,7 @@ def test_what_a_session_brought_goes_when_its_jobs_need_it_no_more(make, monkeyp
     async def story():
         jobs, forgotten = make(Painter(steps=20)), []
         monkeypatch.setattr(jobs.studio, "forget", forgotten.append)
-        jobs.start(A, ONE, VALUES, "session")
+        jobs.paint(A, ONE, VALUES, "session")
         jobs.leave("session")
         jobs.leave("other")
         await until(jobs, "painting")
@@ -226,7 +241,7 @@ def test_r2_without_room_the_picture_is_shown_and_the_page_says_so(make, monkeyp
         jobs = make(Painter())
         monkeypatch.setattr("ui.history.put", no_room)
         monkeypatch.setattr("ui.files.save_bytes_to_cache", no_room)
-        jobs.start(A, ONE, VALUES, "session")
+        jobs.paint(A, ONE, VALUES, "session")
         done = (await seen(jobs))[-1]
         assert done["status"] == "done" and done["kept"] == "" and "was not kept" in done["notice"]
         assert done["images"][0]["url"].startswith("data:image/png;base64,")
@@ -237,7 +252,7 @@ def test_r2_without_room_the_picture_is_shown_and_the_page_says_so(make, monkeyp
 def test_r3_a_thousand_previews_leave_no_file(make, tmp_path):
     async def story():
         jobs = make(Painter(steps=1000, seconds=0.0005))
-        jobs.start(A, ONE, VALUES, "session")
+        jobs.paint(A, ONE, VALUES, "session")
         shown = await seen(jobs)
         assert sum(each["status"] == "painting" for each in shown) > 100
         files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
@@ -251,9 +266,11 @@ def test_jobs_that_ended_long_ago_are_forgotten(make, monkeypatch):
         monkeypatch.setattr("ui.jobs.MOST_ENDED", 2)
         jobs = make(Painter(steps=1, seconds=0))
         for i in range(5):
-            jobs.start(A, str(i) * 43, VALUES, "session")
+            jobs.paint(A, str(i) * 43, VALUES, "session")
             await seen(jobs, job=str(i) * 43)
         assert len(jobs._jobs) == 3
-        assert (await seen(jobs, job="0" * 43))[-1]["images"][0]["url"].startswith("kept/")
+        with pytest.raises(UnknownJob):
+            await seen(jobs, job="0" * 43)
+        assert (await painted_before(jobs.history, A, "0" * 43))["images"][0]["url"].startswith("kept/")
 
     asyncio.run(story())

@@ -12,8 +12,8 @@ function frame(value) {
   grid.style.setProperty("--aspect", `${value.width} / ${value.height}`);
   grid.dataset.rows = value.y ? "named" : "";
   const corner = make("div", "board-corner");
-  if (value.y) corner.append(make("span", "", `${props.names[value.y.name]} ↓`));
-  corner.append(make("span", "", `${props.names[value.x.name]} →`));
+  if (value.y) corner.append(make("span", "", `${value.y.title} ↓`));
+  corner.append(make("span", "", `${value.x.title} →`));
   const nodes = [corner, ...value.x.labels.map((label) => make("div", "board-x", label))];
   for (let row = 0; row < value.rows; row++) {
     nodes.push(make("div", "board-y", value.y ? value.y.labels[row] : ""));
@@ -24,8 +24,8 @@ function frame(value) {
 
 function about(value, i) {
   const column = i % value.columns, row = Math.floor(i / value.columns);
-  const y = value.y ? `, ${props.names[value.y.name]} ${value.y.labels[row]}` : "";
-  return `${props.names[value.x.name]} ${value.x.labels[column]}${y}`;
+  const y = value.y ? `, ${value.y.title} ${value.y.labels[row]}` : "";
+  return `${value.x.title} ${value.x.labels[column]}${y}`;
 }
 
 // A finished one can be opened alone.
@@ -89,8 +89,9 @@ function show() {
   part("progress").setAttribute("aria-valuenow", Math.round(100 * done));
   part("progress").classList.toggle("on", running);
   part("status").textContent = sentence(value);
-  part("notice").textContent = value.message || "";
-  part("notice").hidden = !value.message;
+  const notice = value.message || value.notice || "";
+  part("notice").textContent = notice;
+  part("notice").hidden = !notice;
   keep(value);
 }
 

@@ -91,6 +91,7 @@ function closer(item) {
     ["Size", `${details.hires?.width ?? details.width} × ${details.hires?.height ?? details.height}`],
     ["Styles", (details.adapters || []).map((use) => `${use.name} ${signed(use.weight)}`).join(", ")],
     ["Left out", details.negative_prompts?.[item.picture] || details.negative_prompt],
+    ["Compared", [details.comparison?.x, details.comparison?.y].filter(Boolean).map(({ title, labels }) => `${title}: ${labels.join(", ")}`).join(" × ")],
   ];
   for (const [name, value] of facts) if (value) list.append(make("dt", "", name), make("dd", "", String(value)));
   const save = make("a", "chip", "Download");

@@ -1,4 +1,4 @@
-// Who this browser is and which job this tab watches. The server stores the owner's hash only; nothing else proves it.
+// Who this browser is and which jobs this tab watches, one of each kind. The server stores the owner's hash only; nothing else proves it.
 (() => {
   const memory = {};
   const random = () => {
@@ -24,8 +24,8 @@
   const owner = () => read("localStorage", "atelier-owner") || write("localStorage", "atelier-owner", random());
   window.atelier = {
     owner,
-    // A tab has its own job, and a reload does not change it.
-    keys: () => ({ owner: owner(), job: read("sessionStorage", "atelier-job") }),
-    begin: () => ({ owner: owner(), job: write("sessionStorage", "atelier-job", random()) }),
+    // A tab has its own jobs, and a reload does not change them.
+    keys: (kind) => ({ owner: owner(), job: read("sessionStorage", `atelier-${kind}`) }),
+    begin: (kind) => ({ owner: owner(), job: write("sessionStorage", `atelier-${kind}`, random()) }),
   };
 })();
