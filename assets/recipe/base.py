@@ -19,11 +19,11 @@ from PIL import Image
 from assets.recipe import autoencoder, clip
 from assets.recipe.captions import caption
 from assets.recipe.common import MODEL, Average, Clock, arguments, load, save
-from assets.recipe.data import GROUPS, halved, over, read
+from assets.recipe.data import GROUPS, Icon, halved, over, read
 
-BATCH, PEAK, CAPTIONS, SHIFTS, BACKGROUNDS, PAIRS = 24, 8e-4, 8, 3, 3, 12000
+BATCH, PEAK, SHIFTS, BACKGROUNDS = 24, 4e-4, 3, 3
 # Shares of plain, moved and coloured copies and of pairs: what moves is learnt more slowly, and sharpness comes first.
-MIX = (0.64, 0.02, 0.08, 0.26)
+MIX = (0.38, 0.02, 0.04, 0.56)
 JOINED = ("{} and {}", "a {} and a {}", "{}, {}", "a {} next to a {}", "the {} and the {}", "{} with {}")
 # Nearly all captions end within so many tokens; the padding after them costs a fifth of a step.
 SHORT = 24
@@ -68,17 +68,14 @@ SAMPLES = (
 
 
 @torch.no_grad()
-def encode_texts(work, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Captions -> hidden states N x 77 x 320 and pooled N x 192, both float16, as the SDXL pipeline computes them."""
-    words, first, second = clip.trained(work)
-    hidden, pooled = [], []
-    for start in range(0, len(texts), 256):
-        batch = texts[start : start + 256]
-        ids = words(batch, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+def encode_texts(encoders, texts: list[str], length: int = 77) -> tuple[torch.Tensor, torch.Tensor]:
+    """Captions -> hidden states N x length x 320 and pooled N x 192, as the SDXL pipeline computes them."""
+    words, first, second = encoders
+    ids = words(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+    with torch.autocast("cpu", torch.bfloat16):
         a, b = first(ids, output_hidden_states=True), second(ids, output_hidden_states=True)
-        hidden.append(torch.cat([a.hidden_states[-2], b.hidden_states[-2]], -1).half())
-        pooled.append(b.text_embeds.half())
-    return torch.cat(hidden), torch.cat(pooled)
+    hidden = torch.cat([a.hidden_states[-2], b.hidden_states[-2]], -1)
+    return hidden.float(), b.text_embeds.float()
 
 
 @torch.no_grad()
@@ -90,44 +87,35 @@ def encode_pictures(work, pictures: np.ndarray) -> torch.Tensor:
 
 
 def corpus(work) -> dict:
-    """Latents and embeddings of every concept, computed once into `corpus.pt`.
+    """Latents of every concept, computed once into `corpus.pt`.
 
     `latents` C x V x 8 x 16 x 16 with V = the icon on white, SHIFTS moved copies, BACKGROUNDS coloured grounds, half
-    size on the left, half size on the right; `hidden`, `pooled` C x (CAPTIONS + BACKGROUNDS) x ...: wordings of the
-    name, then one caption for each ground. `pairs` PAIRS x 2 are concepts, left and right, with `pair_hidden` and
-    `pair_pooled`.
+    size on the left, half size on the right; `grounds` C x BACKGROUNDS, numbers of COLOURS.
     """
     if (cached := load(work / "corpus.pt")) is not None:
         return cached
-    rng, pictures, texts = np.random.default_rng(0), [], []
-    icons = [(icon, image) for icon, image in zip(*read(work)["noto"]) if icon.group in GROUPS]
-    labels = [icon.label.lower() for icon, _ in icons]
-    for (icon, image), label in zip(icons, labels):
+    rng, pictures, grounds = np.random.default_rng(0), [], []
+    for image in concepts(work)[1]:
         plain = over(image, np.float32(255))
         pictures += [plain, *(np.roll(plain, rng.integers(-5, 6, 2), (0, 1)) for _ in range(SHIFTS))]
-        texts += [label, f"a {label}", *(caption(icon, rng) for _ in range(CAPTIONS - 2))]
-        for colour in rng.choice(list(COLOURS), BACKGROUNDS, replace=False):
-            pictures.append(over(image, np.float32(COLOURS[colour])))
-            texts.append(f"{label} on a {colour} background")
+        grounds.append(rng.choice(len(COLOURS), BACKGROUNDS, replace=False))
+        pictures += [over(image, np.float32(list(COLOURS.values())[colour])) for colour in grounds[-1]]
         pictures += halves(plain)
     latents = encode_pictures(work, np.stack(pictures).astype(np.uint8))
     scaling = float(1 / latents.std())
-    hidden, pooled = encode_texts(work, texts)
-    rows, pairs = len(icons), rng.integers(len(icons), size=(PAIRS, 2))
-    joined = [JOINED[rng.integers(len(JOINED))].format(labels[a], labels[b]) for a, b in pairs]
-    pair_hidden, pair_pooled = encode_texts(work, joined)
     state = {
-        "names": [icon.name for icon, _ in icons],
         "scaling": scaling,
-        "latents": (latents * scaling).half().unflatten(0, (rows, -1)),
-        "hidden": hidden.unflatten(0, (rows, -1)),
-        "pooled": pooled.unflatten(0, (rows, -1)),
-        "pairs": torch.from_numpy(pairs),
-        "pair_hidden": pair_hidden,
-        "pair_pooled": pair_pooled,
+        "latents": (latents * scaling).half().unflatten(0, (len(grounds), -1)),
+        "grounds": torch.from_numpy(np.stack(grounds)),
     }
     save(work / "corpus.pt", state)
     return state
+
+
+def concepts(work) -> tuple[list[Icon], list[np.ndarray]]:
+    """The icons that the base learns, and their pictures."""
+    known = [(icon, image) for icon, image in zip(*read(work)["noto"]) if icon.group in GROUPS]
+    return [icon for icon, _ in known], [image for _, image in known]
 
 
 def halves(picture: np.ndarray) -> list[np.ndarray]:
@@ -137,22 +125,41 @@ def halves(picture: np.ndarray) -> list[np.ndarray]:
     return [left, np.roll(left, 64, 1)]
 
 
-def draw_batch(data: dict, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Latents, hidden states and pooled embeddings of BATCH random pictures; a tenth without their caption."""
-    concept, kind = rng.integers(len(data["latents"]), size=BATCH), rng.choice(4, BATCH, p=MIX)
-    ground, pair = rng.integers(BACKGROUNDS, size=BATCH), rng.integers(PAIRS, size=BATCH)
-    variant = np.select([kind == 0, kind == 1], [0, 1 + rng.integers(SHIFTS, size=BATCH)], 1 + SHIFTS + ground)
-    text = np.where(kind == 2, CAPTIONS + ground, rng.integers(CAPTIONS, size=BATCH))
-    latents, hidden, pooled = (data[k][concept, i].float() for k, i in
-                               (("latents", variant), ("hidden", text), ("pooled", text)))  # fmt: skip
-    for row in np.flatnonzero(kind == 3):
-        left, right = data["pairs"][pair[row]]
-        # Both halves stand on white, where the encoder sees nothing of the other one.
-        latents[row] = torch.cat([data["latents"][left, -2, ..., :8], data["latents"][right, -1, ..., 8:]], -1)
-        hidden[row], pooled[row] = data["pair_hidden"][pair[row]], data["pair_pooled"][pair[row]]
-    said = torch.from_numpy(rng.random(BATCH) >= 0.1).float()
-    length = 77 if rng.random() < 1 / 3 else SHORT
-    return latents, hidden[:, :length] * said[:, None, None], pooled * said[:, None]
+def draw_batch(data: dict, icons: list[Icon], rng: np.random.Generator) -> tuple[torch.Tensor, list[str]]:
+    """Latents and captions of BATCH random pictures; a tenth of the captions are empty."""
+    latents, texts = [], []
+    for kind, row in zip(rng.choice(4, BATCH, p=MIX), rng.integers(len(icons), size=BATCH)):
+        seen, text = data["latents"][row], caption(icons[row], rng)
+        if kind == 0:
+            latents.append(seen[0])
+        elif kind == 1:
+            latents.append(seen[1 + rng.integers(SHIFTS)])
+        elif kind == 2:
+            ground = rng.integers(BACKGROUNDS)
+            latents.append(seen[1 + SHIFTS + ground])
+            text = f"{icons[row].label.lower()} on a {list(COLOURS)[data['grounds'][row, ground]]} background"
+        else:
+            other = rng.integers(len(icons))
+            latents.append(pair(data, row, other))
+            text = joined(icons[row], icons[other], rng.integers(len(JOINED)))
+        texts.append(text if rng.random() >= 0.1 else "")
+    return torch.stack(latents).float(), texts
+
+
+def pair(data: dict, left: int, right: int) -> torch.Tensor:
+    """Two icons of half size side by side: both stand on white, where the encoder sees nothing of the other one."""
+    return torch.cat([data["latents"][left, -2, ..., :8], data["latents"][right, -1, ..., 8:]], -1)
+
+
+def joined(left: Icon, right: Icon, way: int) -> str:
+    return JOINED[way].format(left.label.lower(), right.label.lower())
+
+
+def conditioned(encoders, texts: list[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states and pooled embeddings, zero where a caption is empty: what stands for no text at all."""
+    hidden, pooled = encode_texts(encoders, texts, length)
+    said = torch.tensor([[bool(text)] for text in texts])
+    return hidden * said[:, None], pooled * said
 
 
 def velocity_loss(unet, alphas: torch.Tensor, latents, hidden, pooled, rng: torch.Generator) -> torch.Tensor:
@@ -202,16 +209,18 @@ def _hand_over(flat: torch.Tensor, parameter: torch.Tensor) -> None:
 def train(args) -> None:
     """Start the workers on one model in shared memory."""
     state = load(args.work / "base.pt") or {"seconds": 0.0, "samples": 0}
-    data = corpus(args.work)
+    data, icons = corpus(args.work), concepts(args.work)[0]
     unet = denoiser(state.get("model"))
     # Attention spelt out: with bfloat16 on a CPU a step takes three quarters of the fused kernel's time.
     unet.set_attn_processor(AttnProcessor())
     unet.to(memory_format=torch.channels_last)
     count = torch.tensor(state["samples"]).share_memory_()
-    torch.multiprocessing.spawn(worker, (args, unet.share_memory(), data, state, count), args.processes)
+    torch.multiprocessing.spawn(worker, (args, unet.share_memory(), data, icons, state, count), args.processes)
 
 
-def worker(rank: int, args, unet: UNet2DConditionModel, data: dict, state: dict, count: torch.Tensor) -> None:
+def worker(
+    rank: int, args, unet: UNet2DConditionModel, data: dict, icons: list[Icon], state: dict, count: torch.Tensor
+) -> None:
     """Train the shared weights; no process waits for another (Hogwild, Recht et al. 2011, arXiv:1106.5730).
 
     Each has its own optimizer. With two of them a gradient is one step old at most, which costs nothing that can be
@@ -225,7 +234,7 @@ def worker(rank: int, args, unet: UNet2DConditionModel, data: dict, state: dict,
     average = Average(unet, args.average)
     if "average" in state:
         average.shadow, average.steps = state["average"], 10_000
-    alphas = DDPMScheduler(**NOISE).alphas_cumprod
+    alphas, encoders = DDPMScheduler(**NOISE).alphas_cumprod, clip.trained(args.work)
     draws = np.random.default_rng([args.seed, rank, state["samples"]])
     rng = torch.Generator().manual_seed(int(draws.integers(2**31)))
     clock = Clock(args.minutes, state["seconds"])
@@ -233,7 +242,9 @@ def worker(rank: int, args, unet: UNet2DConditionModel, data: dict, state: dict,
     while not clock.over:
         for group in (group for stepper in steppers for group in stepper.param_groups):
             group["lr"] = clock.cosine(args.peak, floor=0.02)
-        loss = velocity_loss(unet, alphas, *draw_batch(data, draws), rng)
+        latents, texts = draw_batch(data, icons, draws)
+        text = conditioned(encoders, texts, 77 if draws.random() < 1 / 3 else SHORT)
+        loss = velocity_loss(unet, alphas, latents, *text, rng)
         loss.backward()
         for stepper in steppers:
             stepper.step()
@@ -252,22 +263,26 @@ def worker(rank: int, args, unet: UNet2DConditionModel, data: dict, state: dict,
             save(args.work / "base.pt", now)
         if clock.run - painted > 600:
             painted = clock.run
-            print("errors at t:", errors(average.shadow, data, alphas), flush=True)
+            print("errors at t:", errors(average.shadow, data, icons, encoders, alphas), flush=True)
             paint(args.work, average.shadow)
 
 
 @torch.no_grad()
-def errors(weights: dict, data: dict, alphas: torch.Tensor, count: int = 128) -> dict[int, float]:
-    """Mean error of the velocity of plain pictures under their names, by time step, always from the same noise."""
+def errors(weights: dict, data: dict, icons: list[Icon], encoders, alphas: torch.Tensor, count: int = 128) -> dict:
+    """Mean error of the velocity by time step, always from the same noise: of icons under their names, and of pairs."""
     unet, rng = denoiser(weights).eval(), torch.Generator().manual_seed(0)
-    rows = torch.randperm(len(data["latents"]), generator=rng)[:count]
-    latents, hidden, pooled = data["latents"][rows, 0], data["hidden"][rows, 0, :SHORT], data["pooled"][rows, 0]
-    found = {}
-    for step in (999, 900, 800, 500, 200):
-        steps, noise = torch.full((count,), step), torch.randn(latents.shape, generator=rng)
-        found[step] = round(
-            error_at(unet, alphas, steps, noise, latents.float(), hidden.float(), pooled.float()).item(), 3
-        )
+    rows = torch.randperm(len(icons), generator=rng)[:count].tolist()
+    others, found = rows[1:] + rows[:1], {}
+    for kind, latents, texts in (
+        ("icons", data["latents"][rows, 0], [icons[row].label.lower() for row in rows]),
+        ("pairs", torch.stack([pair(data, *p) for p in zip(rows, others)]),
+         [joined(icons[a], icons[b], 0) for a, b in zip(rows, others)]),
+    ):  # fmt: skip
+        text = encode_texts(encoders, texts)
+        for step in (999, 900, 800, 500, 200):
+            noise = torch.randn(latents.shape, generator=rng)
+            error = error_at(unet, alphas, torch.full((count,), step), noise, latents.float(), *text).item()
+            found.setdefault(kind, {})[step] = round(error, 3)
     return found
 
 

@@ -13,9 +13,16 @@ minimalist elegant artistic very really highly intricate 4k 8k hd professional s
 full view in the middle with some of a and great amazing wonderful stylish fresh clear crisp smooth soft for kids
 """.split()
 
+SYLLABLES = [a + b + c for a in "bdfgklmnprstvz" for b in "aeiou" for c in ("", "n", "r", "x", "l")]
+
 
 def filler(rng: np.random.Generator, most: int) -> str:
     return " ".join(rng.choice(FILLER, rng.integers(1, most + 1)))
+
+
+def unknown(rng: np.random.Generator) -> str:
+    """One to three words that nobody knows."""
+    return " ".join("".join(rng.choice(SYLLABLES, rng.integers(2, 4))) for _ in range(rng.integers(1, 4)))
 
 
 def caption(icon: Icon, rng: np.random.Generator) -> str:
@@ -30,9 +37,11 @@ def caption(icon: Icon, rng: np.random.Generator) -> str:
         return ", ".join([name, *tags])
     if kind < 0.88 and tags:
         return ", ".join(tags)
-    if kind < 0.94:
+    if kind < 0.92:
         return f"{name}, {filler(rng, 6)}"
-    return f"{filler(rng, 4)} {name}"
+    if kind < 0.94:
+        return f"{filler(rng, 4)} {name}"
+    return f"{name} {unknown(rng)}" if kind < 0.98 else f"{unknown(rng)} {name}"
 
 
 def long_caption(icon: Icon, rng: np.random.Generator) -> str:
