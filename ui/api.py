@@ -8,6 +8,7 @@ from secrets import token_urlsafe
 import gradio as gr
 from gradio import FileData
 
+from pipeline.checks import switch
 from pipeline.conditioning import MAX_CHUNKS
 from pipeline.mix import MAX_ADAPTERS
 from pipeline.picture import MAX_BYTES
@@ -117,12 +118,17 @@ def _generate(studio: Studio, history: History):
         eta: float = 0.0,
         metadata: bool = True,
         owner: str = "",
+        dry_run: bool = False,
     ) -> tuple[list[dict], dict]:
         given = locals()
         values = {name: given[name] for name in FIELDS}
         with in_words():
             keeper = owner_hash(owner) if owner != "" else ""
             values["image"] = await uploaded_bytes("image", image, uploads, MAX_BYTES)
+            dry = switch("dry_run", dry_run)
+        if dry:
+            yield [], studio.foresee(values, request.session_hash)
+            return
         async with aclosing(studio.generate(values, request.session_hash)) as updates:
             async for update in updates:
                 with in_words():
@@ -166,6 +172,7 @@ def in_api_words(limits: Limits) -> str:
         eta: 0 to 1, noise that DDIM and TCD add
         metadata: write into the PNG how it was made
         owner: 32 to 128 random letters, digits, - and _, in whose history the pictures are kept; without it none are
+        dry_run: only tell {{"expected_seconds", "place": 0 where it would begin at once, "starts_in": seconds}}
     """
 
 

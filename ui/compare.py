@@ -41,7 +41,7 @@ def endpoint(studio: Studio, generate: Callable, history: History) -> Callable:
             x_values: ids for adapter ("" is none); for prompt, words of it and what replaces them; at most 64 cells
             y_axis: another of them, or empty
             y_values: as x_values
-            dry_run: only tell {"cells", "expected_seconds", ...}
+            dry_run: only tell {"cells", "expected_seconds", "place", "starts_in", ...}
             owner: as in /generate; the sheet is kept
         """
         values = dict(zip(names, given))
@@ -51,7 +51,7 @@ def endpoint(studio: Studio, generate: Callable, history: History) -> Callable:
             keeper = (owner_hash(values["owner"]), token_urlsafe(16)) if values["owner"] != "" else None
         asked = {name: values[name] for name in FIELDS}, {name: values[name] for name in SIDES}, request.session_hash
         if dry:
-            yield None, {"status": "planned", **await studio.plan(*asked)}
+            yield None, await studio.plan(*asked)
             return
         async with aclosing(_with_files(studio.compare(*asked), history, keeper)) as events:
             async for event in events:

@@ -20,7 +20,7 @@ from ui.panel import add_panel
 from ui.studio import Studio
 from ui.styles import add_styles
 from ui.watching import wire_job
-from ui.widgets import picture_reader, picture_stage, prompt_looks, token_counter
+from ui.widgets import forecast, picture_reader, picture_stage, prompt_looks, token_counter
 
 LOOKS = (
     "A click writes them around your prompt and into what to leave out, where you can change them.",
@@ -68,9 +68,11 @@ def layout(studio: Studio) -> Widgets:
                 texts = studio.profile.examples
                 examples = {text: gr.Button(text, size="sm", elem_classes="example") for text in texts}
             reader = picture_reader(MAX_BYTES)
-        with gr.Row(elem_id="act"):
-            paint = gr.Button("Paint", variant="primary", elem_id="paint")
-            cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
+        with gr.Column(elem_id="act"):
+            with gr.Row():
+                paint = gr.Button("Paint", variant="primary", elem_id="paint")
+                cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
+            cost = forecast()
         with gr.Column(elem_id="styles"):
             styles = add_styles(studio)
             with gr.Accordion("Ways of painting, in words", open=False, elem_id="looks"):
@@ -82,6 +84,7 @@ def layout(studio: Studio) -> Widgets:
             panel = add_panel(studio, styles)
     fields = {"prompt": prompt, "adapters": styles, **panel.fields}
     add_counter(studio, counter, prompt, styles)
+    add_forecast(studio, cost, fields)
     negative = panel.fields["negative_prompt"]
     looks.pick(None, [looks, negative], negative, js=LEAVE_OUT, api_visibility="private")
     return Widgets(fields, stage, paint, cancel, panel.draw_seed, examples, reader)
@@ -100,6 +103,31 @@ def add_counter(studio: Studio, counter: gr.HTML, prompt: gr.Textbox, styles: gr
         [prompt.change, styles.change], count, [prompt, styles], counter, preprocess=False, postprocess=False,
         show_progress="hidden", trigger_mode="always_last", queue=False, api_visibility="private",
     )  # fmt: skip
+
+
+def add_forecast(studio: Studio, cost: gr.HTML, fields: dict[str, gr.components.Component]) -> None:
+    """Keep the line under the button true: what a picture of these settings costs, and how long the queue is."""
+    # What neither words nor styles change; before anything is written too.
+    asked = {name: widget for name, widget in fields.items() if name not in ("prompt", "adapters", "image")}
+
+    # Coroutines, so that they run on the event loop, where the turnstile lives.
+    async def foresee(request: gr.Request, *values: object) -> dict:
+        try:
+            return studio.foresee({**dict(zip(asked, values)), "prompt": "x", "image": None}, request.session_hash)
+        except gr.Error as error:
+            return {"error": error.message}
+
+    async def again(value: dict, request: gr.Request) -> dict:
+        try:
+            return {**value, **studio.turn(request.session_hash), "error": ""}
+        except gr.Error as error:
+            return {**value, "error": error.message}
+
+    options = {"outputs": cost, "preprocess": False, "postprocess": False, "show_progress": "hidden", "queue": False,
+               "trigger_mode": "always_last", "api_visibility": "private"}  # fmt: skip
+    page = gr.context.Context.root_block
+    gr.on([page.load, *(widget.change for widget in asked.values())], foresee, [*asked.values()], **options)
+    cost.ask(again, cost, **options)
 
 
 def wire(widgets: Widgets, studio: Studio, jobs: Jobs, history: History) -> None:

@@ -98,10 +98,26 @@ class Studio:
                         entry.done()
                     yield update
 
-    async def plan(self, values: Mapping, axes: Mapping, session: str) -> dict:
-        """What a comparison comes to before it is painted: cells, seconds, axes. Raises gradio errors only."""
+    def foresee(self, values: Mapping, session: str) -> dict:
+        """What a request comes to before it is sent: seconds, place in the queue. Raises gradio errors only."""
         with in_words():
-            return self._planned(await self._grid(values, axes, session))
+            request = GenerationRequest.create(values, self.engine.limits, self._finder(session), self.wildcards)
+            seconds = round(self.engine.expected_seconds(request), 1)
+            return {"status": "planned", "expected_seconds": seconds, **self.turn(session)}
+
+    def turn(self, session: str) -> dict:
+        """`place` in the queue of a request that came now, 0 where it would begin at once, and in how many seconds.
+
+        Raises gradio errors only.
+        """
+        with in_words():
+            ahead = self.turnstile.foresee(session)
+            return {"place": ahead.place, "starts_in": ahead.expected_seconds}
+
+    async def plan(self, values: Mapping, axes: Mapping, session: str) -> dict:
+        """What a comparison comes to before it is sent: cells, seconds, axes, place. Raises gradio errors only."""
+        with in_words():
+            return {"status": "planned", **self._planned(await self._grid(values, axes, session)), **self.turn(session)}
 
     async def compare(self, values: Mapping, axes: Mapping, session: str, page: bool = False) -> AsyncIterator[Update]:
         """Paint the cells of a comparison, each as if it came alone: planned, waiting, painting, "cell" with its file.

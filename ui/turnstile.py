@@ -125,6 +125,16 @@ class Turnstile:
         seconds = self._rest() + sum(t.seconds for t in self._order[:ahead]) / self.at_once
         return Place(ahead + 1, round(seconds, 1))
 
+    def foresee(self, session: str) -> Place:
+        """Where a job would stand that the session sent now; 0 begins at once. Raises Busy as `enter` does."""
+        if len(self._running) < self.at_once and not self._shut:
+            return Place(0, 0.0)
+        # It enters and leaves before anybody else can.
+        ticket = self.enter(session, 0.0)
+        place = self.place(ticket)
+        self.leave(ticket)
+        return place
+
     def status(self) -> dict:
         """How many jobs wait and run, and in how many seconds all of them should be done."""
         backlog = self._rest() + sum(t.seconds for t in self._order) / self.at_once

@@ -40,6 +40,14 @@ def token_counter() -> gr.HTML:
     return _widget("counter", {})
 
 
+def forecast() -> gr.HTML:
+    """What painting would come to, in a line. Value: what `Studio.foresee` gives, or `{"error": words}`.
+
+    Has an event `ask`, from time to time, for a queue moves.
+    """
+    return _widget("forecast", {})
+
+
 def prompt_looks(looks: list[dict], hint: str) -> gr.HTML:
     """Pictures of prompt styles (`name`, `prompt` with {prompt}, `negative`) that write their words into the prompt.
 

@@ -74,7 +74,7 @@ def measured(only: set[int], pairs: int) -> list[Ratio]:
             subject = Subject(embedded_pipeline(), Path(folder), rank=16, side=16, tolerance=1e-4)
             ratios += BENCHMARKS[number](subject, pairs)
     if 8 in only:
-        ratios += crowd(engine, max(3, pairs // 5))
+        ratios += crowd(engine, max(2, pairs // 5))
     if 9 in only:
         ratios.append(text_again(engine, pairs))
     if 10 in only:

@@ -1,6 +1,7 @@
 """A cancelled or abandoned run stops within one step, and the next one finds everything as it was (F2, I2)."""
 
 import json
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -64,13 +65,13 @@ def test_f2_a_closed_connection_stops_the_run_while_others_are_served(server, cl
     base = picture(client)
     session = f"gone{after}"
     httpx.post(f"{server.url}/gradio_api/queue/join", json=waiting_body(server, session))
-    slowest, watching = [0.0], threading.Event()
+    waits, watching = [], threading.Event()
 
     def watch():
         while not watching.is_set():
             before = time.monotonic()
             httpx.get(f"{server.url}/config")
-            slowest[0] = max(slowest[0], time.monotonic() - before)
+            waits.append(time.monotonic() - before)
 
     watcher = threading.Thread(target=watch)
     with httpx.stream("GET", f"{server.url}/gradio_api/queue/data?session_hash={session}", timeout=30) as stream:
@@ -83,4 +84,5 @@ def test_f2_a_closed_connection_stops_the_run_while_others_are_served(server, cl
     watching.set()
     watcher.join()
     assert picture(client) == base
-    assert slowest[0] < 2, "an answer waited for the painting"
+    # One of them may meet a busy machine.
+    assert statistics.median(waits) < 0.2 and max(waits) < 2, "an answer waited for the painting"

@@ -15,7 +15,7 @@ from tests.serving import LONG, STYLES
 PARAMETERS = (
     "prompt negative_prompt adapters width height steps guidance_scale scheduler seed num_images normalize_adapters "
     "image strength hires_scale hires_steps hires_strength hires_upscaler clip_skip guidance_rescale guidance_start "
-    "guidance_end eta metadata owner"
+    "guidance_end eta metadata owner dry_run"
 ).split()
 ENDPOINTS = (
     "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers prompt_styles "

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 from tests.serving import LONG
 from ui.settings import Settings
@@ -58,6 +59,22 @@ def busy(server):
     server.wait_until(running=1)
     yield job
     job.cancel()
+
+
+def test_what_it_takes_and_where_it_would_stand_is_told_before(server, client):
+    def told(**fields):
+        pictures, details = client.predict(prompt="a red apple", **fields, dry_run=True, api_name="/generate")
+        assert pictures == [] and details["status"] == "planned" and server.queue()["waiting"] == 0
+        return details
+
+    server.wait_until(running=0)
+    assert told()["place"] == 0 == told()["starts_in"]
+    client.predict(prompt="a red apple", steps=3, api_name="/generate")
+    assert told(steps=100)["expected_seconds"] > 5 * told(steps=5)["expected_seconds"]
+    with busy(server):
+        assert told()["place"] == 1 and told()["starts_in"] > 0
+    with pytest.raises(AppError, match="steps is 0, but must be"):
+        told(steps=0)
 
 
 def test_l1_fifty_at_once_each_get_their_own_picture_once(server):

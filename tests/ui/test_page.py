@@ -100,6 +100,20 @@ def test_f2_a_closed_page_stops_the_painting(visit, server):
     server.wait_until(running=0)
 
 
+def test_what_it_takes_is_told_before(visit):
+    first, second = visit(), visit()
+    says = "(words) => new RegExp(`^About \\\\d+ s${words}`).test(document.querySelector('.forecast')?.textContent)"
+    first.page.wait_for_function(says, arg="[.]$")
+    first.paint("a cat", **LONG)
+    first.page.wait_for_selector(".cell img")
+    second.page.reload()
+    second.page.wait_for_function(says, arg=", next in the queue: begins in about ")
+    first.page.click("#cancel")
+    # Without being asked, some seconds later.
+    second.page.wait_for_function(says, arg="[.]$")
+    assert not second.complaints
+
+
 def test_one_who_waits_is_told(visit, server):
     first, second = visit(), visit()
     first.paint("a cat", **LONG)

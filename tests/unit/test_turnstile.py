@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from lora.errors import Busy
-from ui.turnstile import Turnstile
+from ui.turnstile import Place, Turnstile
 
 
 class Clock:
@@ -76,6 +76,25 @@ def test_l2_it_is_full_at_its_size_exactly_and_says_when_to_come_back():
             turnstile.enter(session, 1)
     turnstile.leave(running)
     turnstile.enter("c", 1)
+
+
+def test_a_place_can_be_foreseen_and_leaves_no_trace():
+    turnstile = Turnstile(3, 2)
+    assert turnstile.foresee("a") == Place(0, 0.0)
+    running = turnstile.enter("a", 10)
+    turnstile.enter("a", 4), turnstile.enter("a", 4)
+    before = turnstile.status()
+    # A newcomer stands before the second one of somebody who has had a turn.
+    foreseen, ticket = turnstile.foresee("b"), turnstile.enter("b", 1)
+    assert foreseen == turnstile.place(ticket)
+    turnstile.leave(ticket)
+    with pytest.raises(Busy, match="2 of your pictures"):
+        turnstile.foresee("a")
+    assert turnstile.status()["waiting"] == before["waiting"] == 2 and turnstile.status()["running"] == 1
+    turnstile.leave(running)
+    turnstile.shut()
+    with pytest.raises(Busy, match="will open anew"):
+        turnstile.foresee("b")
 
 
 def test_place_and_seconds_count_what_is_before():

@@ -86,11 +86,11 @@ function show(side) {
 }
 
 function cost() {
-  const { cells, columns, rows, expected_seconds: seconds, error } = props.plan || {};
-  const time = seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
+  const { cells, columns, rows, expected_seconds: seconds, place, starts_in: wait, error } = props.plan || {};
+  const queue = place ? `, beginning in about ${roughly(wait)}` : "";
   part("cost").classList.remove("old");
   part("cost").classList.toggle("wrong", Boolean(error));
-  part("cost").textContent = error || (cells ? `${columns} × ${rows}: ${plural(cells, "picture")} of at most ${props.most}, about ${time}.` : "");
+  part("cost").textContent = error || (cells ? `${columns} × ${rows}: ${plural(cells, "picture")} of at most ${props.most}, about ${roughly(seconds)}${queue}.` : "");
 }
 
 function styles() {

@@ -12,6 +12,7 @@ const press = (className, text, run) => {
   return button;
 };
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
+const roughly = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
 const signed = (number) => (number < 0 ? "−" : "") + Math.abs(number).toFixed(2);
 // Put a picture into a cell, or another one in its place.
 function picture(cell, src, alt, done) {
