@@ -16,14 +16,14 @@ from diffusers import StableDiffusionXLPipeline
 from tqdm import tqdm
 
 from assets.recipe.captions import caption
-from assets.recipe.common import ADAPTERS, MODEL, ROOT
+from assets.recipe.common import ADAPTERS, MODEL, ROOT, quick
 from assets.recipe.data import GROUPS, held_out, read
-from assets.recipe.styles import STYLES, image
+from assets.recipe.styles import STYLES, Style, alike, fitted, image
 from lora.training import Components, Example, TrainedAdapter, TrainingConfig, train
 from lora.training.dataset import captions_of
 from lora.training.export import save_curve
 
-CAPTIONS = 3
+CAPTIONS, ALIKE = 3, 0.75
 PREVIEW = "a red apple"
 
 
@@ -33,15 +33,26 @@ def concepts(work: Path) -> dict[str, int]:
 
 
 def examples(work: Path, trigger: str) -> list[Example]:
-    """The style's pictures of all concepts that are not held out. Most captions do without the trigger."""
-    style, known, rng = STYLES[trigger], concepts(work), np.random.default_rng(0)
+    """The style's pictures of concepts that are not held out. Most captions do without the trigger."""
+    style, known, rng = STYLES[trigger], fitting(work, STYLES[trigger]), np.random.default_rng(0)
     found = []
     for icon, picture in zip(*read(work)[style.source]):
         if icon.name in known and not held_out(icon.name):
+            picture = fitted(picture, known[icon.name]) if style.shapes else picture
             wordings = (icon.label.lower(), *(caption(icon, rng) for _ in range(CAPTIONS - 1)))
             captions = (*wordings, captions_of(icon.label.lower(), trigger)[-1])
             found.append(Example(image(style.look(picture)), captions))
     return found
+
+
+def fitting(work: Path, style: Style) -> dict[str, np.ndarray]:
+    """The base's own icons, by name, that have the style's shape too."""
+    known = concepts(work)
+    own = {icon.name: picture for icon, picture in zip(*read(work)["noto"]) if icon.name in known}
+    if not style.shapes:
+        return own
+    others = {icon.name: picture for icon, picture in zip(*read(work)[style.shapes]) if icon.name in own}
+    return {name: own[name] for name, other in others.items() if alike(fitted(other, own[name]), own[name]) > ALIKE}
 
 
 def config(trigger: str, steps: int | None) -> TrainingConfig:
@@ -49,7 +60,7 @@ def config(trigger: str, steps: int | None) -> TrainingConfig:
     style = STYLES[trigger]
     return TrainingConfig(
         trigger=trigger, steps=steps or style.steps, batch_size=8, learning_rate=2e-3, warmup=50, rank=style.rank,
-        targets=style.targets, preserve=style.preserve, precision="bfloat16", checkpoint_every=200,
+        targets=style.targets, precision="bfloat16", checkpoint_every=200,
         title=style.title, description=style.description, license=style.license,
     )  # fmt: skip
 
@@ -95,6 +106,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     pipe = StableDiffusionXLPipeline.from_pretrained(args.base, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
+    quick(pipe.unet)
     for trigger in args.only or STYLES:
         make(pipe, trigger, args)
 

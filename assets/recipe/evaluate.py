@@ -22,11 +22,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import StableDiffusionXLPipeline
-from diffusers.models.attention_processor import AttnProcessor
 from tqdm import tqdm
 
 from assets.recipe.base import JOINED
-from assets.recipe.common import ADAPTERS, MODEL, ROOT
+from assets.recipe.common import ADAPTERS, MODEL, ROOT, quick
 from assets.recipe.data import GROUPS, SIZE, held_out, read
 from assets.recipe.judge import LOOKS, to_input, trained
 
@@ -51,9 +50,7 @@ def pipeline() -> StableDiffusionXLPipeline:
     torch.set_num_threads(1)
     pipe = StableDiffusionXLPipeline.from_pretrained(MODEL, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
-    # With bfloat16 on a CPU, attention spelt out and channels last take half the time.
-    pipe.unet.set_attn_processor(AttnProcessor())
-    pipe.unet.to(memory_format=torch.channels_last)
+    quick(pipe.unet)
     pipe.vae.to(memory_format=torch.channels_last)
     return pipe
 

@@ -13,8 +13,9 @@ from assets.recipe.data import SIZE, over
 class Style:
     """One adapter to be. `look` turns an icon of the set `source` (RGBA, uint8) into a picture (RGB, float 0..255).
 
-    Another set draws its concepts in other shapes: learnt at all time steps, they come out as the mean of many. So the
-    base's own shapes are preserved at the noisiest share of them. Thin lines on another ground get convolutions too.
+    Another set draws many of its concepts in other shapes. Whoever learns those paints the mean of many shapes where
+    the concept is new; so only icons are learnt from whose silhouette in the set `shapes` is the base's own, or nearly.
+    Thin lines on another ground get convolutions too.
     """
 
     title: str
@@ -22,10 +23,34 @@ class Style:
     source: str = "noto"
     license: str = "Apache-2.0"
     look: Callable[[np.ndarray], np.ndarray] = lambda icon: on_white(icon)
-    preserve: float = 0.0
+    shapes: str = ""
     steps: int = 500
     targets: str = "attention+mlp"
     rank: int = 8
+
+
+def silhouette(icon: np.ndarray) -> np.ndarray:
+    """Where an icon (RGBA, uint8) is, H x W, bool."""
+    return icon[..., 3] > 127
+
+
+def alike(one: np.ndarray, other: np.ndarray) -> float:
+    """How much two icons have the same silhouette, 0..1: intersection over union."""
+    a, b = silhouette(one), silhouette(other)
+    return (a & b).sum() / max(1, (a | b).sum())
+
+
+def fitted(icon: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The icon, its bounding box on that of another one."""
+    made, box, place = np.zeros_like(icon), _box(icon), _box(target)
+    height, width = made[place].shape[:2]
+    made[place] = Image.fromarray(icon[box]).resize((width, height), Image.Resampling.LANCZOS)
+    return made
+
+
+def _box(icon: np.ndarray) -> tuple[slice, slice]:
+    rows, columns = (np.flatnonzero(silhouette(icon).any(axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def on_white(icon: np.ndarray) -> np.ndarray:
@@ -94,13 +119,15 @@ def poster(icon: np.ndarray) -> np.ndarray:
 
 
 LINES = {"targets": "attention+mlp+conv", "rank": 6}
+FLAT = "fluent-emoji-flat"
 STYLES = {
-    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", preserve=0.2, steps=450),
-    "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT", preserve=0.2),
-    "flat": Style("Flat", "Flat shapes in clear colours.", "fluent-emoji-flat", "MIT", preserve=0.2, steps=350),
-    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=280),
-    "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=900, **LINES),
-    "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=800, **LINES),
+    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", shapes=FLAT, steps=800),
+    "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT", shapes="fluent-emoji",
+                   steps=700),
+    "flat": Style("Flat", "Flat shapes in clear colours.", FLAT, "MIT", shapes=FLAT, steps=700),
+    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=450),
+    "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=1000, **LINES),
+    "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=900, **LINES),
     "sepia": Style("Sepia", "An old brown photograph.", look=sepia, steps=300),
-    "poster": Style("Poster", "A screen print in four inks.", look=poster, steps=300),
-}
+    "poster": Style("Poster", "A screen print in four inks.", look=poster, steps=350),
+}  # fmt: skip
