@@ -185,3 +185,32 @@ def test_a_keyboard_is_enough_to_choose_a_style(visit):
     page.focus("#weight-ink")
     page.keyboard.press("ArrowLeft")
     assert page.inner_text(".mix-weight") == "0.95"
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_jumps_while_previews_arrive_and_the_picture(visit, width):
+    here = visit(width=width, height=844)
+    page = here.page
+    here.paint("a red apple", Steps=12)
+    page.wait_for_selector(".cell img")
+    page.evaluate(
+        """() => {
+            window.shifts = [];
+            new PerformanceObserver((list) => shifts.push(...list.getEntries().map((entry) => entry.value)))
+                .observe({ type: "layout-shift" });
+        }"""
+    )
+    here.until("done")
+    page.wait_for_timeout(300)
+    assert page.evaluate("shifts.reduce((sum, value) => sum + value, 0)") < 0.02
+
+
+def test_who_wants_no_motion_gets_none(visit):
+    page = visit().page
+    moving = """() => [...document.querySelectorAll('.gradio-container *')].filter((node) => {
+        const style = getComputedStyle(node);
+        return style.transitionDuration !== '0s' || style.animationName !== 'none';
+    }).length"""
+    assert page.evaluate(moving) > 0
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(moving) == 0
