@@ -8,6 +8,7 @@ Goes on from `base.pt` in the work folder, or else from the weights in `assets/m
 `base.png` every ten minutes; `--export` writes the averaged weights to `assets/model` and trains nothing.
 """
 
+import os
 from functools import partial
 
 import numpy as np
@@ -22,7 +23,7 @@ from assets.recipe.data import GROUPS, Icon, halved, over, read
 
 BATCH, PEAK, SHIFTS, BACKGROUNDS = 24, 4e-4, 3, 3
 # Shares of plain, moved and coloured copies and of pairs: what moves is learnt more slowly, and sharpness comes first.
-MIX = (0.38, 0.02, 0.04, 0.56)
+MIX = (0.8, 0.02, 0.06, 0.12)
 JOINED = ("{} and {}", "a {} and a {}", "{}, {}", "a {} next to a {}", "the {} and the {}", "{} with {}")
 # Nearly all captions end within so many tokens; the padding after them costs a fifth of a step.
 SHORT = 24
@@ -235,7 +236,9 @@ def worker(
     rng = torch.Generator().manual_seed(int(draws.integers(2**31)))
     clock = Clock(args.minutes, state["seconds"])
     running, steps, saved, painted = 1.0, 0, 0.0, clock.run
-    while not clock.over:
+    parent = os.getppid()
+    # A worker does not outlive the command that was killed.
+    while not clock.over and os.getppid() == parent:
         for group in (group for stepper in steppers for group in stepper.param_groups):
             group["lr"] = clock.cosine(args.peak, floor=0.02)
         latents, texts = draw_batch(data, icons, draws)
