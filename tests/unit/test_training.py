@@ -311,4 +311,5 @@ def test_share_of_the_true_sdxl():
         )  # fmt: skip
     assert sum(p.numel() for p in unet.parameters()) == 2_567_463_684
     assert trainable_parameters(unet, 8, "attention")[1] < 0.01
+    assert trainable_parameters(unet, 16, "attention+mlp") == (41_861_120, pytest.approx(0.0163, abs=1e-4))
     assert trainable_parameters(unet, 4, "attention") == (5_806_080, pytest.approx(0.00226, abs=1e-5))
