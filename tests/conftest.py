@@ -33,3 +33,11 @@ def model(request, tmp_path_factory):
     folder = request.getfixturevalue(request.param)
     components = load(load_profile(base_model=str(folder)))
     return folder, components, library_with(components, tmp_path_factory.mktemp("adapters"), "ink", "gloss")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Reports go from one process to another as UTF-8, and some tests log what is none."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "replace").decode()) for name, text in report.sections]
+    return report
