@@ -17,7 +17,7 @@ from ui.history import History, owner_hash
 from ui.jobs import Jobs
 from ui.studio import FIELDS, Studio, Update
 from ui.watching import wire_job
-from ui.widgets import compare_axes, compare_board
+from ui.widgets import WHILE_EDITING, compare_axes, compare_board
 
 SIDES = ("x_axis", "x_values", "y_axis", "y_values")
 
@@ -115,10 +115,7 @@ def add_compare_page(
         known = studio.library.all(request.session_hash)
         return gr.HTML(plan=plan, styles=[{"id": adapter.id, "name": adapter.name} for adapter in known])
 
-    gr.on(
-        [axes.change, room.select], cost, inputs, axes, preprocess=False, postprocess=False, show_progress="hidden",
-        trigger_mode="always_last", queue=False, api_visibility="private",
-    )  # fmt: skip
+    gr.on([axes.change, room.select], cost, inputs, axes, **WHILE_EDITING)
 
 
 def _reader(studio: Studio, fields: dict[str, gr.components.Component], axes: gr.HTML) -> Callable:

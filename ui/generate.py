@@ -20,7 +20,7 @@ from ui.panel import add_panel
 from ui.studio import Studio
 from ui.styles import add_styles
 from ui.watching import wire_job
-from ui.widgets import forecast, picture_reader, picture_stage, prompt_looks, token_counter
+from ui.widgets import WHILE_EDITING, forecast, picture_reader, picture_stage, prompt_looks, token_counter
 
 LOOKS = (
     "A click writes them around your prompt and into what to leave out, where you can change them.",
@@ -99,10 +99,7 @@ def add_counter(studio: Studio, counter: gr.HTML, prompt: gr.Textbox, styles: gr
         except gr.Error as error:
             return {"error": error.message}
 
-    gr.on(
-        [prompt.change, styles.change], count, [prompt, styles], counter, preprocess=False, postprocess=False,
-        show_progress="hidden", trigger_mode="always_last", queue=False, api_visibility="private",
-    )  # fmt: skip
+    gr.on([prompt.change, styles.change], count, [prompt, styles], counter, **WHILE_EDITING)
 
 
 def add_forecast(studio: Studio, cost: gr.HTML, fields: dict[str, gr.components.Component]) -> None:
@@ -123,11 +120,9 @@ def add_forecast(studio: Studio, cost: gr.HTML, fields: dict[str, gr.components.
         except gr.Error as error:
             return {**value, "error": error.message}
 
-    options = {"outputs": cost, "preprocess": False, "postprocess": False, "show_progress": "hidden", "queue": False,
-               "trigger_mode": "always_last", "api_visibility": "private"}  # fmt: skip
     page = gr.context.Context.root_block
-    gr.on([page.load, *(widget.change for widget in asked.values())], foresee, [*asked.values()], **options)
-    cost.ask(again, cost, **options)
+    gr.on([page.load, *(widget.change for widget in asked.values())], foresee, [*asked.values()], cost, **WHILE_EDITING)
+    cost.ask(again, cost, cost, **WHILE_EDITING)
 
 
 def wire(widgets: Widgets, studio: Studio, jobs: Jobs, history: History) -> None:

@@ -117,7 +117,7 @@ class Studio:
     async def plan(self, values: Mapping, axes: Mapping, session: str) -> dict:
         """What a comparison comes to before it is sent: cells, seconds, axes, place. Raises gradio errors only."""
         with in_words():
-            return {"status": "planned", **self._planned(await self._grid(values, axes, session)), **self.turn(session)}
+            return self._planned(await self._grid(values, axes, session)) | self.turn(session)
 
     async def compare(self, values: Mapping, axes: Mapping, session: str, page: bool = False) -> AsyncIterator[Update]:
         """Paint the cells of a comparison, each as if it came alone: planned, waiting, painting, "cell" with its file.
@@ -128,7 +128,7 @@ class Studio:
         with in_words(), self.journal.entry("compare", session, page) as entry:
             wanted = await self._grid(values, axes, session)
             self.journal.asked(entry, wanted.cells[0].request, self._shared(), len(wanted.cells))
-            yield Update({"status": "planned", **self._planned(wanted)})
+            yield Update(self._planned(wanted))
             files, details = [], []
             for number, cell in enumerate(wanted.cells):
                 where = {"cell": number, "cells": len(wanted.cells)}
@@ -153,7 +153,7 @@ class Studio:
     def _planned(self, wanted: Grid) -> dict:
         last = wanted.cells[0].request.passes[-1]
         seconds = sum(self.engine.expected_seconds(cell.request) for cell in wanted.cells)
-        return {**wanted.public, "cells": len(wanted.cells), "expected_seconds": round(seconds, 1),
+        return {"status": "planned", **wanted.public, "cells": len(wanted.cells), "expected_seconds": round(seconds, 1),
                 "width": last.width, "height": last.height}  # fmt: skip
 
     async def _painted(self, request: GenerationRequest, ticket: Ticket, entry: Entry) -> AsyncIterator[Update]:

@@ -37,6 +37,32 @@ def wire_job(
     # Without gradio's own conversions: the raw values meet the same checks as those of the endpoint.
     options = {"outputs": shown, "preprocess": False, "postprocess": False, "show_progress": "hidden",
                "concurrency_limit": None, "api_visibility": "private"}  # fmt: skip
+    begin, resume, stop = _handlers(jobs, work, recover)
+
+    start.click(**here, inputs=[*size], outputs=shown, js=SENT)
+    watching = [
+        start.click(
+            begin, [shown, *inputs], js=f"(shown, ...values) => [atelier.begin('{name}'), ...values]",
+            api_name=f"{name}_job", **options,
+        ),
+        page.load(resume, shown, js=f"() => atelier.keys('{name}')", api_name=f"resume_{name}", **options),
+    ]  # fmt: skip
+    for event in watching:
+        event.then(
+            **here, inputs=shown, outputs=shown, js=f"""(value) =>
+                ["empty", "done", "failed", "cancelled"].includes(value?.status ?? "empty") ? value
+                : {{...value, status: "failed", message: {json.dumps(LOST)}}}""",
+        )  # fmt: skip
+    cancel.click(**here, cancels=watching)
+    cancel.click(**here, inputs=shown, outputs=shown, js="(value) => ({...value, status: 'cancelled'})")
+    cancel.click(
+        stop, shown, js=f"() => atelier.keys('{name}')", api_name=f"cancel_{name}",
+        **options | {"outputs": None, "queue": False},
+    )  # fmt: skip
+
+
+def _handlers(jobs: Jobs, work: Work, recover: Recover | None) -> tuple[Callable, Callable, Callable]:
+    """What the server does when a job is begun, looked for after a reload, and cancelled."""
 
     async def begin(request: gr.Request, keys: object, *values: object) -> AsyncIterator[dict]:
         secret, identity = named(keys)
@@ -64,26 +90,7 @@ def wire_job(
         with suppress(UnknownJob, InvalidOwner):
             jobs.cancel(*named(keys))
 
-    start.click(**here, inputs=[*size], outputs=shown, js=SENT)
-    watching = [
-        start.click(
-            begin, [shown, *inputs], js=f"(shown, ...values) => [atelier.begin('{name}'), ...values]",
-            api_name=f"{name}_job", **options,
-        ),
-        page.load(resume, shown, js=f"() => atelier.keys('{name}')", api_name=f"resume_{name}", **options),
-    ]  # fmt: skip
-    for event in watching:
-        event.then(
-            **here, inputs=shown, outputs=shown, js=f"""(value) =>
-                ["empty", "done", "failed", "cancelled"].includes(value?.status ?? "empty") ? value
-                : {{...value, status: "failed", message: {json.dumps(LOST)}}}""",
-        )  # fmt: skip
-    cancel.click(**here, cancels=watching)
-    cancel.click(**here, inputs=shown, outputs=shown, js="(value) => ({...value, status: 'cancelled'})")
-    cancel.click(
-        stop, shown, js=f"() => atelier.keys('{name}')", api_name=f"cancel_{name}",
-        **options | {"outputs": None, "queue": False},
-    )  # fmt: skip
+    return begin, resume, stop
 
 
 async def _recovered(recover: Recover | None, secret: str, identity: str) -> dict:

@@ -9,6 +9,9 @@ from pathlib import Path
 import gradio as gr
 
 STATIC = Path(__file__).parent / "static"
+# Of events that tell something while settings are edited: JSON as it is, past the queue, of many the last one.
+WHILE_EDITING = {"preprocess": False, "postprocess": False, "show_progress": "hidden", "queue": False,
+                 "trigger_mode": "always_last", "api_visibility": "private"}  # fmt: skip
 
 
 def style_cards(value: list[dict], styles: list[dict], most_bytes: int, burns_above: float) -> gr.HTML:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from assets.recipe.captions import caption
 from assets.recipe.common import ADAPTERS, MODEL, ROOT, quick
-from assets.recipe.data import GROUPS, held_out, read
+from assets.recipe.data import concepts, held_out, read
 from assets.recipe.styles import STYLES, Style, alike, fitted, image
 from lora.training import Components, Example, TrainedAdapter, TrainingConfig, train
 from lora.training.dataset import captions_of
@@ -25,11 +25,6 @@ from lora.training.export import save_curve
 
 CAPTIONS, ALIKE = 3, 0.75
 PREVIEW = "a red apple"
-
-
-def concepts(work: Path) -> dict[str, int]:
-    """Names that the base can paint -> row among the pictures of its own set."""
-    return {icon.name: i for i, icon in enumerate(read(work)["noto"][0]) if icon.group in GROUPS}
 
 
 def examples(work: Path, trigger: str) -> list[Example]:
@@ -47,8 +42,7 @@ def examples(work: Path, trigger: str) -> list[Example]:
 
 def fitting(work: Path, style: Style) -> dict[str, np.ndarray]:
     """The base's own icons, by name, that have the style's shape too."""
-    known = concepts(work)
-    own = {icon.name: picture for icon, picture in zip(*read(work)["noto"]) if icon.name in known}
+    own = {icon.name: picture for icon, picture in concepts(work).items()}
     if not style.shapes:
         return own
     others = {icon.name: picture for icon, picture in zip(*read(work)[style.shapes]) if icon.name in own}

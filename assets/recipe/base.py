@@ -19,7 +19,7 @@ from PIL import Image
 from assets.recipe import autoencoder, clip
 from assets.recipe.captions import caption
 from assets.recipe.common import MODEL, Average, Clock, arguments, load, quick, save
-from assets.recipe.data import GROUPS, Icon, halved, over, read
+from assets.recipe.data import Icon, concepts, halved, over
 
 BATCH, PEAK, SHIFTS, BACKGROUNDS = 24, 4e-4, 3, 3
 # Shares of plain, moved and coloured copies and of pairs: what moves is learnt more slowly, and sharpness comes first.
@@ -95,7 +95,7 @@ def corpus(work) -> dict:
     if (cached := load(work / "corpus.pt")) is not None:
         return cached
     rng, pictures, grounds = np.random.default_rng(0), [], []
-    for image in concepts(work)[1]:
+    for image in concepts(work).values():
         plain = over(image, np.float32(255))
         pictures += [plain, *(np.roll(plain, rng.integers(-5, 6, 2), (0, 1)) for _ in range(SHIFTS))]
         grounds.append(rng.choice(len(COLOURS), BACKGROUNDS, replace=False))
@@ -110,12 +110,6 @@ def corpus(work) -> dict:
     }
     save(work / "corpus.pt", state)
     return state
-
-
-def concepts(work) -> tuple[list[Icon], list[np.ndarray]]:
-    """The icons that the base learns, and their pictures."""
-    known = [(icon, image) for icon, image in zip(*read(work)["noto"]) if icon.group in GROUPS]
-    return [icon for icon, _ in known], [image for _, image in known]
 
 
 def halves(picture: np.ndarray) -> list[np.ndarray]:
@@ -209,7 +203,7 @@ def _hand_over(flat: torch.Tensor, parameter: torch.Tensor) -> None:
 def train(args) -> None:
     """Start the workers on one model in shared memory."""
     state = load(args.work / "base.pt") or {"seconds": 0.0, "samples": 0}
-    data, icons = corpus(args.work), concepts(args.work)[0]
+    data, icons = corpus(args.work), [*concepts(args.work)]
     unet = quick(denoiser(state.get("model")))
     count = torch.tensor(state["samples"]).share_memory_()
     torch.multiprocessing.spawn(worker, (args, unet.share_memory(), data, icons, state, count), args.processes)

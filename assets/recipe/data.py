@@ -139,6 +139,11 @@ def read(work: Path) -> dict[str, tuple[list[Icon], np.ndarray]]:
     }
 
 
+def concepts(work: Path) -> dict[Icon, np.ndarray]:
+    """The icons that the base learns, and their pictures (RGBA)."""
+    return {icon: picture for icon, picture in zip(*read(work)["noto"]) if icon.group in GROUPS}
+
+
 def over(rgba: np.ndarray, colour: np.ndarray) -> np.ndarray:
     """Composite straight-alpha pixels (uint8) on a colour (float 0..255, H x W x 3 or less) -> float32 0..255."""
     alpha = rgba[..., 3:].astype(np.float32) / 255

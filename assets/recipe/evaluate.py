@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from assets.recipe.base import JOINED
 from assets.recipe.common import ADAPTERS, MODEL, ROOT, quick
-from assets.recipe.data import GROUPS, SIZE, held_out, read
+from assets.recipe.data import SIZE, concepts, held_out
 from assets.recipe.judge import LOOKS, to_input, trained
 
 STEPS, GUIDANCE, RESCALE, BATCH = 30, 3.0, 0.7, 16
@@ -107,7 +107,7 @@ class Bench:
     def __init__(self, work: Path, processes: int, styled: int):
         self.judge, self.names = trained()
         self.paint = Painter(work, processes)
-        labels = {icon.name: icon.label.lower() for icon in read(work)["noto"][0] if icon.group in GROUPS}
+        labels = {icon.name: icon.label.lower() for icon in concepts(work)}
         self.labels = [labels[name] for name in self.names]
         self.adapters = sorted(path.stem for path in ADAPTERS.glob("*.safetensors"))
         order = sorted(range(len(self.names)), key=lambda i: sha256(self.names[i].encode()).hexdigest())

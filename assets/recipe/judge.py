@@ -18,9 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from assets.recipe import autoencoder
-from assets.recipe.adapters import concepts
 from assets.recipe.common import Average, Clock, arguments, load, save
-from assets.recipe.data import over, read
+from assets.recipe.data import concepts, over, read
 from assets.recipe.styles import STYLES, image
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
@@ -82,7 +81,7 @@ def collect(work: Path) -> dict:
     """
     if (cached := load(work / "judge-data.pt")) is not None:
         return cached
-    known, rows = concepts(work), []
+    known, rows = [icon.name for icon in concepts(work)], []
     vae = autoencoder.trained(work).to(memory_format=torch.channels_last)
     number = {name: i for i, name in enumerate(known)}
     plain, through = [], []
@@ -96,7 +95,7 @@ def collect(work: Path) -> dict:
         rows += [(number[name], style, unseen(name, look)) for name in found]
     concept, styles, left_out = (torch.tensor(column) for column in zip(*rows))
     state = {
-        "names": list(known),
+        "names": known,
         "pictures": torch.from_numpy(np.concatenate(plain)),
         "seen_through": torch.from_numpy(np.concatenate(through)),
         "concept": concept,

@@ -35,6 +35,19 @@ def pick(page, *names: str) -> None:
         page.locator(".axis-picks .chip").get_by_text(name, exact=True).click()
 
 
+def begun(visit, steps: str):
+    """A visit that compares numbers of steps, and has the first picture."""
+    here = compare(visit)
+    page = here.page
+    page.get_by_label("Across", exact=True).select_option("steps")
+    page.get_by_label("Across: Steps, values").fill(steps)
+    cost(page, f"{len(steps.split(','))} × 1")
+    page.click("#compare")
+    page.wait_for_selector(".board-cell.now + .board-cell", state="attached")
+    page.wait_for_selector(".board-cell a")
+    return here
+
+
 def test_two_axes_their_cost_and_their_pictures(visit):
     here = compare(visit)
     page = here.page
@@ -80,14 +93,7 @@ def test_what_is_set_under_paint_counts_and_words_are_replaced(visit):
 
 
 def test_f2_cancel_stops_a_comparison_and_keeps_what_was_painted(visit, server):
-    here = compare(visit)
-    page = here.page
-    page.get_by_label("Across", exact=True).select_option("steps")
-    page.get_by_label("Across: Steps, values").fill("2, 150, 149, 148")
-    cost(page, "4 × 1")
-    page.click("#compare")
-    page.wait_for_selector(".board-cell.now + .board-cell", state="attached")
-    page.wait_for_selector(".board-cell a")
+    page = begun(visit, "2, 150, 149, 148").page
     page.click("#compare-cancel")
     server.wait_until(running=0, waiting=0)
     page.wait_for_selector('.board[data-status="cancelled"]')
@@ -95,14 +101,7 @@ def test_f2_cancel_stops_a_comparison_and_keeps_what_was_painted(visit, server):
 
 
 def test_a_reload_in_the_middle_finds_the_comparison_and_the_history_has_its_sheet(visit, server):
-    here = compare(visit)
-    page = here.page
-    page.get_by_label("Across", exact=True).select_option("steps")
-    page.get_by_label("Across: Steps, values").fill("2, 100, 3")
-    cost(page, "3 × 1")
-    page.click("#compare")
-    page.wait_for_selector(".board-cell.now + .board-cell", state="attached")
-    page.wait_for_selector(".board-cell a")
+    page = begun(visit, "2, 100, 3").page
     page.reload()
     page.get_by_role("tab", name="Compare").click()
     page.wait_for_selector(".board-cell.now")

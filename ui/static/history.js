@@ -83,6 +83,8 @@ const reuse = (item, what) => {
   ask("reuse", { id: item.id, picture: item.picture, what }, () => {});
 };
 
+const inWords = ({ title, labels }) => `${title}: ${labels.join(", ")}`;
+
 function closer(item) {
   const { details } = item, image = make("img"), list = make("dl");
   Object.assign(image, { src: address(item.url), alt: item.prompt });
@@ -91,7 +93,7 @@ function closer(item) {
     ["Size", `${details.hires?.width ?? details.width} × ${details.hires?.height ?? details.height}`],
     ["Styles", (details.adapters || []).map((use) => `${use.name} ${signed(use.weight)}`).join(", ")],
     ["Left out", details.negative_prompts?.[item.picture] || details.negative_prompt],
-    ["Compared", [details.comparison?.x, details.comparison?.y].filter(Boolean).map(({ title, labels }) => `${title}: ${labels.join(", ")}`).join(" × ")],
+    ["Compared", Object.values(details.comparison || {}).filter(Boolean).map(inWords).join(" × ")],
   ];
   for (const [name, value] of facts) if (value) list.append(make("dt", "", name), make("dd", "", String(value)));
   const save = make("a", "chip", "Download");

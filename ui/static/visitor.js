@@ -1,4 +1,5 @@
-// Who this browser is and which jobs this tab watches, one of each kind. The server stores the owner's hash only; nothing else proves it.
+// Who this browser is and which jobs this tab watches, one of each kind. The server stores the owner's hash only;
+// nothing else proves it.
 (() => {
   const memory = {};
   const random = () => {
