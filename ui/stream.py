@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import math
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,23 +21,29 @@ class End:
 
 
 async def newest(
-    start: Callable[[], Iterator[DenoiseStep | Generation]], executor: Executor, pulse: float = 1.0
+    start: Callable[[], Iterator[DenoiseStep | Generation]],
+    executor: Executor,
+    pulse: float = 1.0,
+    apart: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[DenoiseStep | Generation | None]:
     """Run the generator that `start` makes in one thread of `executor` and yield what it yields.
 
     A DenoiseStep that the viewer had no time for gives way to what follows it; a Generation or an exception never does.
+    Steps come at least `apart()` seconds one after the other: each goes through all of the web server.
     None comes first, as soon as the run is on its way: what the viewer does with it costs the run nothing. It comes
     after `pulse` seconds without news too, for gradio notices only at a yield that its viewer has gone.
     Closing this generator sets a flag and returns: the thread closes the source after the step that it is in.
     """
     loop, news, stop = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     waiting: deque[DenoiseStep | Generation | End] = deque()
+    told = -math.inf
 
     def deliver(item: DenoiseStep | Generation | End) -> None:
         if waiting and isinstance(waiting[-1], DenoiseStep):
             waiting.pop()
         waiting.append(item)
-        news.set()
+        if not isinstance(item, DenoiseStep) or loop.time() - told >= apart():
+            news.set()
 
     def work() -> None:
         end = End()
@@ -58,12 +65,14 @@ async def newest(
                 async with asyncio.timeout(pulse):
                     await news.wait()
             except TimeoutError:
-                yield None
-                continue
+                if not waiting:
+                    yield None
+                    continue
             item = waiting.popleft()
             if not waiting:
                 news.clear()
             if not isinstance(item, End):
+                told = loop.time()
                 yield item
             elif item.error is not None:
                 raise item.error

@@ -42,6 +42,8 @@ FIELDS = (
 )  # fmt: skip
 # What an export is taken to last, for those who wait behind it.
 EXPORT_SECONDS = 5.0
+# Seconds between two previews while others wait.
+CROWDED = 0.2
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class Studio:
                 yield Update({"status": "waiting", **asdict(place)})
             entry.lap(stage)
             stage = "painted"
-            async with aclosing(newest(lambda: self._paint(request), self._painters)) as news:
+            async with aclosing(newest(lambda: self._paint(request), self._painters, apart=self._apart)) as news:
                 update = Update({"status": "painting", "image": 0, "images": request.num_images, "step": 0,
                                  "steps": request.total_steps, "preview": None})  # fmt: skip
                 async for item in news:
@@ -259,6 +261,10 @@ class Studio:
     def forget(self, session: str) -> None:
         """The session has ended: delete what it brought."""
         self.library.forget(session)
+
+    def _apart(self) -> float:
+        """Seconds between two previews: while others wait they must not slow down the engine."""
+        return CROWDED if self.turnstile.status()["waiting"] else 0.0
 
     def _shared(self) -> set[str]:
         return {adapter.id for adapter in self.library.all()}

@@ -68,6 +68,28 @@ def test_a_slow_viewer_sees_the_newest_and_never_misses_the_result(executor):
     assert last is DONE and shown == sorted(set(shown)) and len(shown) < 10
 
 
+def test_steps_keep_their_distance_where_it_is_asked_and_the_result_does_not_wait(executor):
+    began = time.monotonic()
+    *steps, last = collect(Source(steps=30, seconds=0.01), executor, apart=lambda: 60.0)
+    assert [s.step for s in steps if s] == [1] and last is DONE and time.monotonic() - began < 30
+    crowded = iter([True] * 4 + [False] * 100)
+    *steps, _ = collect(Source(steps=10, seconds=0.03), executor, apart=lambda: 60.0 if next(crowded) else 0.0)
+    shown = [s.step for s in steps if s]
+    assert shown[0] == 1 and shown[-1] == 10 and not {2, 3, 4} & set(shown)
+
+
+def test_a_step_that_was_held_back_is_told_at_the_next_pulse(executor):
+    def source():
+        yield DenoiseStep(0, 1, 1, 2, None)
+        time.sleep(0.05)
+        yield DenoiseStep(0, 1, 2, 2, None)
+        time.sleep(0.5)
+        yield DONE
+
+    items = collect(source, executor, pulse=0.1, apart=lambda: 60.0)
+    assert [item.step for item in items if isinstance(item, DenoiseStep)] == [1, 2] and items[-1] is DONE
+
+
 def test_an_exception_arrives_after_all_that_came_before_it(executor):
     with pytest.raises(ValueError, match="burnt"):
         collect(Source(steps=3, error=ValueError("burnt")), executor, pause=0.05)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from contextlib import contextmanager
 
 import gradio as gr
@@ -141,3 +142,21 @@ def test_tokenize_takes_text_only():
     }  # fmt: skip
     with sentence("prompt is 3, but must be text"):
         studio(unreachable).tokenize(3)
+
+
+def test_previews_come_at_every_step_but_less_often_while_others_wait():
+    def paint(request):
+        for step in range(1, 21):
+            time.sleep(0.01)
+            yield DenoiseStep(0, 1, step, 20, None)
+        yield Generation((b"png",), {"seed": request.seed, "seeds": [request.seed]})
+
+    async def steps(house, session):
+        return [update.details.get("step") async for update in house.generate(GOOD, session)]
+
+    async def together():
+        house = studio(paint)
+        return await asyncio.gather(steps(house, "one"), steps(house, "two"))
+
+    crowded, alone = asyncio.run(together())
+    assert len(crowded) < len(alone) / 2
