@@ -1,9 +1,11 @@
-"""Train the denoiser on frozen latents and frozen text: one look (Noto), one picture a concept, and pairs of them.
+"""Train the denoiser on frozen latents, the text encoders with it: one look (Noto), one picture a concept, and pairs.
 
     python -m assets.recipe.base [--minutes 300] [--processes 2] [--export]
 
 v-prediction with zero terminal SNR (Lin et al. 2023, arXiv:2305.08891), a tenth of the captions dropped for
 classifier-free guidance, averaged weights. Each process runs one thread, all on the same weights in shared memory.
+The layers of the text encoders learn too, at the same rate: contrastive training knew captions of one thing only, and
+what its encoders made of a second noun told the denoiser colours but no shape. Their token embeddings stay as they are.
 Goes on from `base.pt` in the work folder, or else from the weights in `assets/model`. Samples are painted to
 `base.png` every ten minutes; `--export` writes the averaged weights to `assets/model` and trains nothing.
 """
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from PIL import Image
+from torch import nn
 
 from assets.recipe import autoencoder, clip
 from assets.recipe.captions import caption
@@ -23,7 +26,7 @@ from assets.recipe.data import Icon, concepts, halved, over
 
 BATCH, PEAK, SHIFTS, BACKGROUNDS = 24, 4e-4, 3, 3
 # Shares of plain, moved and coloured copies and of pairs: what moves is learnt more slowly, and sharpness comes first.
-MIX = (0.8, 0.02, 0.06, 0.12)
+MIX = (0.5, 0.02, 0.04, 0.44)
 JOINED = ("{} and {}", "a {} and a {}", "{}, {}", "a {} next to a {}", "the {} and the {}", "{} with {}")
 # Nearly all captions end within so many tokens; the padding after them costs a fifth of a step.
 SHORT = 24
@@ -67,15 +70,29 @@ SAMPLES = (
 )  # fmt: skip
 
 
-@torch.no_grad()
-def encode_texts(encoders, texts: list[str], length: int = 77) -> tuple[torch.Tensor, torch.Tensor]:
-    """Captions -> hidden states N x length x 320 and pooled N x 192, as the SDXL pipeline computes them."""
-    words, first, second = encoders
-    ids = words(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
-    with torch.autocast("cpu", torch.bfloat16):
-        a, b = first(ids, output_hidden_states=True), second(ids, output_hidden_states=True)
-    hidden = torch.cat([a.hidden_states[-2], b.hidden_states[-2]], -1)
-    return hidden.float(), b.text_embeds.float()
+class Learner(nn.Module):
+    """What learns together: the denoiser and the two text encoders."""
+
+    def __init__(self, work, weights: dict | None = None):
+        """With `weights`, or with the shipped ones, or with a fresh denoiser."""
+        super().__init__()
+        self.words, self.text_encoder, self.text_encoder_2 = clip.trained(work)
+        shipped = weights is None and (MODEL / "unet").exists()
+        self.unet = UNet2DConditionModel.from_pretrained(MODEL / "unet") if shipped else UNet2DConditionModel(**UNET)
+        if weights is not None:
+            self.load_state_dict(weights)
+        for encoder in (self.text_encoder, self.text_encoder_2):
+            encoder.set_attn_implementation("eager")
+            encoder.get_input_embeddings().requires_grad_(False)
+        quick(self.unet)
+
+    def encode(self, texts: list[str], length: int = 77) -> tuple[torch.Tensor, torch.Tensor]:
+        """Captions -> hidden states N x length x 320 and pooled N x 192, as the SDXL pipeline computes them."""
+        ids = self.words(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+        with torch.autocast("cpu", torch.bfloat16):
+            a, b = (e(ids, output_hidden_states=True) for e in (self.text_encoder, self.text_encoder_2))
+        hidden = torch.cat([a.hidden_states[-2], b.hidden_states[-2]], -1)
+        return hidden.float(), b.text_embeds.float()
 
 
 @torch.no_grad()
@@ -149,9 +166,9 @@ def joined(left: Icon, right: Icon, way: int) -> str:
     return JOINED[way].format(left.label.lower(), right.label.lower())
 
 
-def conditioned(encoders, texts: list[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+def conditioned(model: Learner, texts: list[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states and pooled embeddings, zero where a caption is empty: what stands for no text at all."""
-    hidden, pooled = encode_texts(encoders, texts, length)
+    hidden, pooled = model.encode(texts, length)
     said = torch.tensor([[bool(text)] for text in texts])
     return hidden * said[:, None], pooled * said
 
@@ -177,14 +194,15 @@ def error_at(unet, alphas: torch.Tensor, step, noise, latents, hidden, pooled) -
     return (out.float() - target).square().mean()
 
 
-def optimizers(unet: UNet2DConditionModel, peak: float) -> list[torch.optim.Optimizer]:
+def optimizers(model: Learner, peak: float) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024) for all large matrices and kernels, AdamW for the rest, at one learning rate.
 
     Kernels lie channels last, so that each is a matrix in place: Muon's parameters are views of the module's own.
     """
-    large = [p for p in unet.parameters() if p.ndim > 1 and min(len(p), p[0].numel()) >= 64]
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    large = [p for p in learnt if p.ndim > 1 and min(len(p), p[0].numel()) >= 64]
     chosen = set(map(id, large))
-    rest = [p for p in unet.parameters() if id(p) not in chosen]
+    rest = [p for p in learnt if id(p) not in chosen]
     muon = torch.optim.Muon([matrix(p) for p in large], lr=peak, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     for p, flat in zip(large, muon.param_groups[0]["params"]):
         p.register_post_accumulate_grad_hook(partial(_hand_over, flat))
@@ -204,14 +222,12 @@ def train(args) -> None:
     """Start the workers on one model in shared memory."""
     state = load(args.work / "base.pt") or {"seconds": 0.0, "samples": 0}
     data, icons = corpus(args.work), [*concepts(args.work)]
-    unet = quick(denoiser(state.get("model")))
+    shared = Learner(args.work, state.pop("model", None)).share_memory().state_dict()
     count = torch.tensor(state["samples"]).share_memory_()
-    torch.multiprocessing.spawn(worker, (args, unet.share_memory(), data, icons, state, count), args.processes)
+    torch.multiprocessing.spawn(worker, (args, shared, data, icons, state, count), args.processes)
 
 
-def worker(
-    rank: int, args, unet: UNet2DConditionModel, data: dict, icons: list[Icon], state: dict, count: torch.Tensor
-) -> None:
+def worker(rank: int, args, shared: dict, data: dict, icons: list[Icon], state: dict, count: torch.Tensor) -> None:
     """Train the shared weights; no process waits for another (Hogwild, Recht et al. 2011, arXiv:1106.5730).
 
     Each has its own optimizer. With two of them a gradient is one step old at most, which costs nothing that can be
@@ -219,13 +235,15 @@ def worker(
     """
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    steppers = optimizers(unet, args.peak)
+    model = Learner(args.work)
+    model.load_state_dict(shared, assign=True)
+    steppers = optimizers(model, args.peak)
     for stepper, saved in zip(steppers, state.get("optimizers", ())):
         stepper.load_state_dict(saved)
-    average = Average(unet, args.average)
+    average = Average(model, args.average)
     if "average" in state:
         average.shadow, average.steps = state["average"], 10_000
-    alphas, encoders = DDPMScheduler(**NOISE).alphas_cumprod, clip.trained(args.work)
+    alphas = DDPMScheduler(**NOISE).alphas_cumprod
     draws = np.random.default_rng([args.seed, rank, state["samples"]])
     rng = torch.Generator().manual_seed(int(draws.integers(2**31)))
     clock = Clock(args.minutes, state["seconds"])
@@ -236,8 +254,8 @@ def worker(
         for group in (group for stepper in steppers for group in stepper.param_groups):
             group["lr"] = clock.cosine(args.peak, floor=0.02)
         latents, texts = draw_batch(data, icons, draws)
-        text = conditioned(encoders, texts, 77 if draws.random() < 1 / 3 else SHORT)
-        loss = velocity_loss(unet, alphas, latents, *text, rng)
+        text = conditioned(model, texts, 77 if draws.random() < 1 / 3 else SHORT)
+        loss = velocity_loss(model.unet, alphas, latents, *text, rng)
         loss.backward()
         for stepper in steppers:
             stepper.step()
@@ -246,24 +264,24 @@ def worker(
         steps, running = steps + 1, 0.99 * running + 0.01 * loss.item()
         if rank:
             continue
-        average.update(unet)
+        average.update(model)
         if steps % 100 == 0:
             print(f"{count} samples {clock.total / 60:.1f} min loss {running:.4f}", flush=True)
         if clock.run - saved > 180 or clock.over:
             saved = clock.run
-            now = {"model": unet.state_dict(), "average": average.shadow, "samples": int(count)}
+            now = {"model": model.state_dict(), "average": average.shadow, "samples": int(count)}
             now |= {"seconds": clock.total, "optimizers": [stepper.state_dict() for stepper in steppers]}
             save(args.work / "base.pt", now)
         if clock.run - painted > 600:
             painted = clock.run
-            print("errors at t:", errors(average.shadow, data, icons, encoders, alphas), flush=True)
+            print("errors at t:", errors(Learner(args.work, average.shadow), data, icons, alphas), flush=True)
             paint(args.work, average.shadow)
 
 
 @torch.no_grad()
-def errors(weights: dict, data: dict, icons: list[Icon], encoders, alphas: torch.Tensor, count: int = 128) -> dict:
+def errors(model: Learner, data: dict, icons: list[Icon], alphas: torch.Tensor, count: int = 128) -> dict:
     """Mean error of the velocity by time step, always from the same noise: of icons under their names, and of pairs."""
-    unet, rng = denoiser(weights).eval(), torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     rows = torch.randperm(len(icons), generator=rng)[:count].tolist()
     others, found = rows[1:] + rows[:1], {}
     for kind, latents, texts in (
@@ -271,31 +289,23 @@ def errors(weights: dict, data: dict, icons: list[Icon], encoders, alphas: torch
         ("pairs", torch.stack([pair(data, *p) for p in zip(rows, others)]),
          [joined(icons[a], icons[b], 0) for a, b in zip(rows, others)]),
     ):  # fmt: skip
-        text = encode_texts(encoders, texts)
+        text = model.encode(texts)
         for step in (999, 900, 800, 500, 200):
             noise = torch.randn(latents.shape, generator=rng)
-            error = error_at(unet, alphas, torch.full((count,), step), noise, latents.float(), *text).item()
+            error = error_at(model.unet, alphas, torch.full((count,), step), noise, latents.float(), *text).item()
             found.setdefault(kind, {})[step] = round(error, 3)
     return found
 
 
-def denoiser(weights: dict | None = None) -> UNet2DConditionModel:
-    """The UNet with `weights`, or with the shipped ones, or fresh."""
-    if weights is None and (MODEL / "unet").exists():
-        return UNet2DConditionModel.from_pretrained(MODEL / "unet", torch_dtype=torch.float32)
-    unet = UNet2DConditionModel(**UNET)
-    if weights is not None:
-        unet.load_state_dict(weights)
-    return unet
-
-
 def assemble(work, weights: dict) -> StableDiffusionXLPipeline:
     """All stages as one diffusers pipeline in float32."""
-    words, first, second = clip.trained(work)
+    model = Learner(work, weights).eval()
     vae = autoencoder.trained(work)
     vae.register_to_config(scaling_factor=corpus(work)["scaling"])
     scheduler = EulerDiscreteScheduler(**NOISE)
-    return StableDiffusionXLPipeline(vae, first, second, words, words, denoiser(weights).eval(), scheduler)
+    return StableDiffusionXLPipeline(
+        vae, model.text_encoder, model.text_encoder_2, model.words, model.words, model.unet, scheduler
+    )
 
 
 def paint(work, weights: dict) -> None:

@@ -28,20 +28,20 @@ def unknown(rng: np.random.Generator) -> str:
 def caption(icon: Icon, rng: np.random.Generator) -> str:
     """One random caption. Half of them are the plain name or close to it."""
     name, kind = icon.label.lower(), rng.random()
-    if kind < 0.4:
+    if kind < 0.35:
         return FRAMES[rng.integers(3)].format(name)
-    if kind < 0.6:
+    if kind < 0.53:
         return FRAMES[rng.integers(len(FRAMES))].format(name)
     tags = list(rng.permutation(icon.tags)[: rng.integers(1, 4)]) if icon.tags else []
-    if kind < 0.8:
+    if kind < 0.73:
         return ", ".join([name, *tags])
-    if kind < 0.88 and tags:
+    if kind < 0.81 and tags:
         return ", ".join(tags)
-    if kind < 0.92:
+    if kind < 0.86:
         return f"{name}, {filler(rng, 6)}"
-    if kind < 0.94:
+    if kind < 0.88:
         return f"{filler(rng, 4)} {name}"
-    return f"{name} {unknown(rng)}" if kind < 0.98 else f"{unknown(rng)} {name}"
+    return f"{name} {unknown(rng)}" if kind < 0.95 else f"{unknown(rng)} {name}"
 
 
 def long_caption(icon: Icon, rng: np.random.Generator) -> str:
