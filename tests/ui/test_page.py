@@ -114,6 +114,27 @@ def test_what_it_takes_is_told_before(visit):
     assert not second.complaints
 
 
+def test_painting_over_a_picture_takes_fewer_steps_and_is_said_to(visit, server):
+    here = visit()
+    page = here.page
+    page.click("#settings .label-wrap")
+    for label, number in {"Steps": 150, "Pictures": 4}.items():
+        page.get_by_label(f"number input for {label}").fill(str(number))
+        page.keyboard.press("Tab")
+    seconds = "(least) => +document.querySelector('.forecast')?.textContent.match(/^About (\\d+) s[.]$/)?.[1] > least"
+    page.wait_for_function(seconds, arg=1)
+    before = page.inner_text(".forecast")
+    page.get_by_text("Start from a picture").click()
+    page.get_by_label("number input for Strength: how much").fill("0.05")
+    page.keyboard.press("Tab")
+    page.set_input_files("#start input[type=file]", next(server.scratch.parent.glob("styles/neon.webp")))
+    less = seconds.replace("> least", "< least")
+    page.wait_for_function(less, arg=int(before.split()[1]) / 2)
+    page.get_by_label("Remove Image").click()
+    page.wait_for_function("(words) => document.querySelector('.forecast').textContent === words", arg=before)
+    assert not here.complaints
+
+
 def test_one_who_waits_is_told(visit, server):
     first, second = visit(), visit()
     first.paint("a cat", **LONG)
