@@ -240,15 +240,11 @@ def worker(rank: int, args, shared: dict, data: dict, icons: list[Icon], state: 
     steppers = optimizers(model, args.peak)
     for stepper, saved in zip(steppers, state.get("optimizers", ())):
         stepper.load_state_dict(saved)
-    average = Average(model, args.average)
-    if "average" in state:
-        average.shadow, average.steps = state["average"], 10_000
     alphas = DDPMScheduler(**NOISE).alphas_cumprod
     draws = np.random.default_rng([args.seed, rank, state["samples"]])
     rng = torch.Generator().manual_seed(int(draws.integers(2**31)))
-    clock = Clock(args.minutes, state["seconds"])
-    running, steps, saved, painted = 1.0, 0, 0.0, clock.run
-    parent = os.getppid()
+    clock, parent = Clock(args.minutes, state["seconds"]), os.getppid()
+    keep = None if rank else Keeper(args, model, steppers, state, clock)
     # A worker does not outlive the command that was killed.
     while not clock.over and os.getppid() == parent:
         for group in (group for stepper in steppers for group in stepper.param_groups):
@@ -261,21 +257,35 @@ def worker(rank: int, args, shared: dict, data: dict, icons: list[Icon], state: 
             stepper.step()
             stepper.zero_grad()
         count += BATCH
-        steps, running = steps + 1, 0.99 * running + 0.01 * loss.item()
-        if rank:
-            continue
-        average.update(model)
-        if steps % 100 == 0:
-            print(f"{count} samples {clock.total / 60:.1f} min loss {running:.4f}", flush=True)
-        if clock.run - saved > 180 or clock.over:
-            saved = clock.run
-            now = {"model": model.state_dict(), "average": average.shadow, "samples": int(count)}
-            now |= {"seconds": clock.total, "optimizers": [stepper.state_dict() for stepper in steppers]}
-            save(args.work / "base.pt", now)
-        if clock.run - painted > 600:
-            painted = clock.run
-            print("errors at t:", errors(Learner(args.work, average.shadow), data, icons, alphas), flush=True)
-            paint(args.work, average.shadow)
+        if keep and keep(loss.item(), int(count)):
+            print("errors at t:", errors(Learner(args.work, keep.average.shadow), data, icons, alphas), flush=True)
+            paint(args.work, keep.average.shadow)
+
+
+class Keeper:
+    """What the first worker does beside learning: averages the weights, tells how far it is, writes checkpoints."""
+
+    def __init__(self, args, model: Learner, steppers: list[torch.optim.Optimizer], state: dict, clock: Clock):
+        self.file, self.model, self.steppers, self.clock = args.work / "base.pt", model, steppers, clock
+        self.average = Average(model, args.average)
+        if "average" in state:
+            self.average.shadow, self.average.steps = state["average"], 10_000
+        self.loss, self.steps, self.saved, self.looked = 1.0, 0, 0.0, clock.run
+
+    def __call__(self, loss: float, samples: int) -> bool:
+        """Take note of a step, after `samples` in all. True every ten minutes: it is time to look at the weights."""
+        self.average.update(self.model)
+        self.steps, self.loss = self.steps + 1, 0.99 * self.loss + 0.01 * loss
+        if self.steps % 100 == 0:
+            print(f"{samples} samples {self.clock.total / 60:.1f} min loss {self.loss:.4f}", flush=True)
+        if self.clock.run - self.saved > 180 or self.clock.over:
+            self.saved = self.clock.run
+            now = {"model": self.model.state_dict(), "average": self.average.shadow, "samples": samples}
+            now |= {"seconds": self.clock.total, "optimizers": [stepper.state_dict() for stepper in self.steppers]}
+            save(self.file, now)
+        if look := self.clock.run - self.looked > 600:
+            self.looked = self.clock.run
+        return look
 
 
 @torch.no_grad()

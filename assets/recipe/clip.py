@@ -1,9 +1,9 @@
-"""Train the two CLIP text encoders against pictures, then freeze them.
+"""Train the two CLIP text encoders against pictures, before there is a denoiser for them to learn with.
 
     python -m assets.recipe.clip [--minutes 20]
 
 Both encoders are trained contrastively with one small convolutional image encoder (Radford et al. 2021, equation in
-figure 3), which is thrown away. Text encoders trained jointly with the denoiser learn far more slowly. At the end the
+figure 3), which is thrown away. Trained with the denoiser from the start they learn far more slowly. At the end the
 pooled embedding is whitened (see `whiten`). Goes on from `clip.pt` in the work folder, or else from `assets/model`.
 The tokenizer is CLIP's own byte-pair list, cut to its first 12,000 merges.
 """

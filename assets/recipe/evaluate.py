@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +126,11 @@ class Bench:
         whole = pictures.shape[1] == SIZE
         return self.judge.name(F.avg_pool2d(seen, 2) if whole else seen).argsort(1, descending=True)
 
+    def parts(self, pictures: np.ndarray) -> torch.Tensor:
+        """The judge's first five guesses for each of nine half-size parts: N x 45 concepts."""
+        half, places = SIZE // 2, product(range(0, SIZE // 2 + 1, SIZE // 4), repeat=2)
+        return torch.cat([self.ranking(pictures[:, y : y + half, x : x + half])[:, :5] for y, x in places], 1)
+
     def among(self, pictures: np.ndarray, concepts: Sequence[int], first: int) -> torch.Tensor:
         """Whether each picture's concept is among the judge's `first` guesses: N, float."""
         return (self.ranking(pictures)[:, :first] == torch.tensor(concepts)[:, None]).any(1).float()
@@ -185,22 +190,15 @@ def words(bench: Bench, count: int = 64) -> Iterator[Measure]:
     )
     pairs = list(zip(bench.shuffled[:count], bench.shuffled[count : 2 * count]))
     prompts = [JOINED[i % 2].format(*(bench.labels[c] for c in pair)) for i, pair in enumerate(pairs)]
-    pictures = bench.paint(prompts)
-    share = both_shown(bench, pictures, pairs)
-    chance = both_shown(bench, pictures, pairs[1:] + pairs[:1])
+    seen = bench.parts(bench.paint(prompts))
+    share, chance = both_shown(seen, pairs), both_shown(seen, pairs[1:] + pairs[:1])
     yield Measure(f"two objects, both in the top 5 of a part, {count} pairs (by chance {chance:.0%})", f"{share:.1%}",
                   ">= 50%", share >= 0.5)  # fmt: skip
 
 
-def both_shown(bench: Bench, pictures: np.ndarray, pairs: list[tuple[int, int]]) -> float:
-    """Share of pictures in which each of two concepts is in the top 5 of one of nine half-size parts."""
-    found = torch.zeros(len(pictures), 2)
-    for y in (0, 32, 64):
-        for x in (0, 32, 64):
-            part = pictures[:, y : y + SIZE // 2, x : x + SIZE // 2]
-            for side in range(2):
-                found[:, side] += bench.among(part, [pair[side] for pair in pairs], 5)
-    return (found > 0).all(1).float().mean().item()
+def both_shown(seen: torch.Tensor, pairs: list[tuple[int, int]]) -> float:
+    """Share of pictures in which both concepts are among those that were `seen`, N x any number of concepts."""
+    return (seen[:, :, None] == torch.tensor(pairs)[:, None]).any(1).all(1).float().mean().item()
 
 
 def size(bench: Bench) -> Iterator[Measure]:
