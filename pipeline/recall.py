@@ -7,21 +7,16 @@ from lora.adapter import Adapter
 from lora.errors import AtelierError, InvalidRequest, shown
 from pipeline import infotext
 from pipeline.mix import adapter_mix
-from pipeline.request import UPSCALERS, GenerationRequest, Limits
+from pipeline.request import GenerationRequest, Limits, usual
 
 # Said elsewhere, or of no use to the reader.
 UNSAID = {"Version", "Lora hashes", "Model", "Model hash", "metadata_scheme", "version"}
 
 
-def usual(limits: Limits) -> dict:
+def unsaid(limits: Limits) -> dict:
     """What a request is where its picture says nothing: of everything that a picture can say."""
-    return {
-        "prompt": "", "negative_prompt": "", "adapters": [], "width": limits.width, "height": limits.height,
-        "steps": limits.steps, "guidance_scale": limits.guidance_scale, "scheduler": limits.scheduler, "seed": -1,
-        "num_images": 1, "strength": 0.6, "hires_scale": 1.0, "hires_steps": 0, "hires_strength": 0.5,
-        "hires_upscaler": UPSCALERS[0], "clip_skip": 0, "guidance_rescale": 0.0, "guidance_start": 0.0,
-        "guidance_end": 1.0, "eta": 0.0,
-    }  # fmt: skip
+    values = usual(limits) | {"prompt": "", "guidance_rescale": 0.0}
+    return {name: value for name, value in values.items() if name not in ("image", "normalize_adapters", "metadata")}
 
 
 def recall(text: str, limits: Limits, adapters: Sequence[Adapter], model: str) -> tuple[dict, list[str]]:
@@ -33,7 +28,7 @@ def recall(text: str, limits: Limits, adapters: Sequence[Adapter], model: str) -
     other: dict = read.pop("other")
     notes: list[str] = []
     read["adapters"] = _adapters(read.get("adapters", []), other, adapters, notes)
-    values = _valid(usual(limits) | read, usual(limits), limits, adapters, notes)
+    values = _valid(unsaid(limits) | read, unsaid(limits), limits, adapters, notes)
     if "strength" in read:
         notes.append("It was painted over another picture, which is not in the file.")
     if (painter := other.get("Model") or other.get("base_model")) and painter != model:
@@ -79,7 +74,7 @@ def _same(name: str, digest: str, adapters: Sequence[Adapter]) -> Adapter | None
     return next((adapter for test in tests for adapter in adapters if test(adapter)), None)
 
 
-def _valid(values: dict, usual: dict, limits: Limits, adapters: Sequence[Adapter], notes: list[str]) -> dict:
+def _valid(values: dict, instead: dict, limits: Limits, adapters: Sequence[Adapter], notes: list[str]) -> dict:
     """The values, those that are not allowed here replaced by the usual ones."""
     known = {adapter.id: adapter for adapter in adapters}
 
@@ -89,12 +84,12 @@ def _valid(values: dict, usual: dict, limits: Limits, adapters: Sequence[Adapter
         raise InvalidRequest("prompt", f"<lora:{name}>", "without an adapter that is missing here")
 
     values, prompt = dict(values), values["prompt"]
-    for _ in usual:
+    for _ in instead:
         try:
             GenerationRequest.create(values | {"prompt": values["prompt"] or "x"}, limits, find)
         except InvalidRequest as error:
             name = re.match(r"\w+", error.field)[0]
-            values[name] = usual[name]
+            values[name] = instead[name]
             notes.append(f"Not restored: {error}")
         else:
             break

@@ -73,8 +73,7 @@ class GenerationRequest:
     guidance and [a:b:0.5], counts within the steps that run in each pass.
 
     `texts` are (prompt, negative prompt) of each image, its variants drawn by its seed. `metadata` writes into each
-    PNG how it was made. Pickles, since it crosses
-    into GPU workers.
+    PNG how it was made. Pickles, since it crosses into GPU workers.
     """
 
     prompt: str
@@ -119,20 +118,20 @@ class GenerationRequest:
 
         Raises InvalidRequest, or what `find_adapter` raises for an id that it does not know.
         """
-        given = dict(values)
-        seed = whole("seed", given.get("seed", -1), -1, SEEDS - 1, note=" (-1 draws one)")
+        given = usual(limits) | dict(values)
+        seed = whole("seed", given["seed"], -1, SEEDS - 1, note=" (-1 draws one)")
         seed = random.SystemRandom().randrange(SEEDS) if seed == -1 else seed
-        num_images = whole("num_images", given.get("num_images", 1), 1, MAX_IMAGES)
-        prompt, tagged = without_tags(text("prompt", given.get("prompt"), empty=False))
-        negative = text("negative_prompt", given.get("negative_prompt", ""))
+        num_images = whole("num_images", given["num_images"], 1, MAX_IMAGES)
+        prompt, tagged = without_tags(text("prompt", given["prompt"], empty=False))
+        negative = text("negative_prompt", given["negative_prompt"])
         sampling = _sampling(given, limits)
         size = _size(given, limits)
         hires = _hires(given, limits, sampling)
-        image = given.get("image")
+        image = given["image"]
         return cls(
             prompt=prompt,
             negative_prompt=negative,
-            adapters=adapter_mix(with_tags(given.get("adapters", []), tagged), find_adapter),
+            adapters=adapter_mix(with_tags(given["adapters"], tagged), find_adapter),
             **sampling,
             **size,
             **hires,
@@ -141,8 +140,8 @@ class GenerationRequest:
             image=None if image is None else Picture.read(image, **size),
             texts=drawn(prompt, negative, seeds(seed, num_images), wildcards),
             passes=_passes(image is not None, sampling, size, hires, limits),
-            normalize_adapters=switch("normalize_adapters", given.get("normalize_adapters", False)),
-            metadata=switch("metadata", given.get("metadata", True)),
+            normalize_adapters=switch("normalize_adapters", given["normalize_adapters"]),
+            metadata=switch("metadata", given["metadata"]),
         )
 
     @property
@@ -165,6 +164,18 @@ class GenerationRequest:
         start, end = self.guidance_start, self.guidance_end
         inside = (start <= step / steps and (step / steps < end or end == 1) for step in range(steps))
         return tuple(self.guidance_scale if within else 1.0 for within in inside)
+
+
+def usual(limits: Limits) -> dict[str, object]:
+    """The raw values of a request that says nothing; a prompt it must say."""
+    return {
+        "prompt": None, "negative_prompt": "", "adapters": [], "width": limits.width, "height": limits.height,
+        "steps": limits.steps, "guidance_scale": limits.guidance_scale, "scheduler": limits.scheduler, "seed": -1,
+        "num_images": 1, "normalize_adapters": False, "image": None, "strength": 0.6, "hires_scale": 1.0,
+        "hires_steps": 0, "hires_strength": 0.5, "hires_upscaler": UPSCALERS[0], "clip_skip": 0,
+        "guidance_rescale": limits.guidance_rescale, "guidance_start": 0.0, "guidance_end": 1.0, "eta": 0.0,
+        "metadata": True,
+    }  # fmt: skip
 
 
 def seeds(first: int, count: int) -> tuple[int, ...]:
@@ -198,18 +209,15 @@ def step_count(value: object, preset: str, limits: Limits, field: str = "steps",
 
 
 def _sampling(given: dict, limits: Limits) -> dict:
-    preset = scheduler(given.get("scheduler", limits.scheduler), limits)
+    preset = scheduler(given["scheduler"], limits)
     values = {
         "scheduler": preset,
-        "steps": step_count(given.get("steps", limits.steps), preset, limits),
-        "guidance_scale": real("guidance_scale", given.get("guidance_scale", limits.guidance_scale), 0, MAX_GUIDANCE),
-        "clip_skip": whole("clip_skip", given.get("clip_skip", 0), 0, limits.clip_skip_max),
+        "steps": step_count(given["steps"], preset, limits),
+        "guidance_scale": real("guidance_scale", given["guidance_scale"], 0, MAX_GUIDANCE),
+        "clip_skip": whole("clip_skip", given["clip_skip"], 0, limits.clip_skip_max),
     }
-    shares = (
-        ("guidance_rescale", limits.guidance_rescale), ("guidance_start", 0.0), ("guidance_end", 1.0), ("eta", 0.0),
-        ("strength", 0.6),
-    )  # fmt: skip
-    values |= {name: real(name, given.get(name, usual), 0, 1) for name, usual in shares}
+    shares = ("guidance_rescale", "guidance_start", "guidance_end", "eta", "strength")
+    values |= {name: real(name, given[name], 0, 1) for name in shares}
     if values["guidance_start"] >= values["guidance_end"]:
         end = f"less than guidance_end, which is {values['guidance_end']:g}"
         raise InvalidRequest("guidance_start", values["guidance_start"], end)
@@ -218,17 +226,17 @@ def _sampling(given: dict, limits: Limits) -> dict:
 
 def _size(given: dict, limits: Limits) -> dict:
     return {
-        side: whole(side, given.get(side, usual), limits.size_min, limits.size_max, step=limits.size_step)
-        for side, usual in (("width", limits.width), ("height", limits.height))
+        side: whole(side, given[side], limits.size_min, limits.size_max, step=limits.size_step)
+        for side in ("width", "height")
     }
 
 
 def _hires(given: dict, limits: Limits, sampling: dict) -> dict:
     return {
-        "hires_scale": real("hires_scale", given.get("hires_scale", 1.0), 1, MAX_HIRES_SCALE),
-        "hires_steps": step_count(given.get("hires_steps", 0), sampling["scheduler"], limits, "hires_steps", low=0),
-        "hires_strength": real("hires_strength", given.get("hires_strength", 0.5), 0, 1),
-        "hires_upscaler": choice("hires_upscaler", given.get("hires_upscaler", UPSCALERS[0]), UPSCALERS),
+        "hires_scale": real("hires_scale", given["hires_scale"], 1, MAX_HIRES_SCALE),
+        "hires_steps": step_count(given["hires_steps"], sampling["scheduler"], limits, "hires_steps", low=0),
+        "hires_strength": real("hires_strength", given["hires_strength"], 0, 1),
+        "hires_upscaler": choice("hires_upscaler", given["hires_upscaler"], UPSCALERS),
     }
 
 

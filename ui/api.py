@@ -13,12 +13,12 @@ from pipeline.conditioning import MAX_CHUNKS
 from pipeline.mix import MAX_ADAPTERS
 from pipeline.picture import MAX_BYTES
 from pipeline.prompt_styles import PROMPT_STYLES
-from pipeline.request import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, SEEDS, UPSCALERS, Limits
+from pipeline.request import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, SEEDS, UPSCALERS, Limits, usual
 from ui import compare
 from ui.errors import in_words
 from ui.files import picture_files, upload_route, uploaded_bytes
 from ui.history import History, owner_hash
-from ui.studio import FIELDS, Studio
+from ui.studio import Studio
 from ui.web import preview_url
 
 # Our turnstile decides who waits; gradio's own queue only passes on.
@@ -90,6 +90,7 @@ def offer(*functions: Callable) -> None:
 
 def _generate(studio: Studio, history: History):
     limits, default_adapters = studio.engine.limits, studio.default_adapters
+    nothing = usual(limits)
     default_negative, uploads = studio.profile.negative_prompt, upload_route()
 
     async def generate(
@@ -97,31 +98,31 @@ def _generate(studio: Studio, history: History):
         prompt: str,
         negative_prompt: str = default_negative,
         adapters: list[dict] = default_adapters,
-        width: int = limits.width,
-        height: int = limits.height,
-        steps: int = limits.steps,
-        guidance_scale: float = limits.guidance_scale,
-        scheduler: str = limits.scheduler,
-        seed: int = -1,
-        num_images: int = 1,
-        normalize_adapters: bool = False,
-        image: FileData | None = None,
-        strength: float = 0.6,
-        hires_scale: float = 1.0,
-        hires_steps: int = 0,
-        hires_strength: float = 0.5,
-        hires_upscaler: str = UPSCALERS[0],
-        clip_skip: int = 0,
-        guidance_rescale: float = limits.guidance_rescale,
-        guidance_start: float = 0.0,
-        guidance_end: float = 1.0,
-        eta: float = 0.0,
-        metadata: bool = True,
+        width: int = nothing["width"],
+        height: int = nothing["height"],
+        steps: int = nothing["steps"],
+        guidance_scale: float = nothing["guidance_scale"],
+        scheduler: str = nothing["scheduler"],
+        seed: int = nothing["seed"],
+        num_images: int = nothing["num_images"],
+        normalize_adapters: bool = nothing["normalize_adapters"],
+        image: FileData | None = nothing["image"],
+        strength: float = nothing["strength"],
+        hires_scale: float = nothing["hires_scale"],
+        hires_steps: int = nothing["hires_steps"],
+        hires_strength: float = nothing["hires_strength"],
+        hires_upscaler: str = nothing["hires_upscaler"],
+        clip_skip: int = nothing["clip_skip"],
+        guidance_rescale: float = nothing["guidance_rescale"],
+        guidance_start: float = nothing["guidance_start"],
+        guidance_end: float = nothing["guidance_end"],
+        eta: float = nothing["eta"],
+        metadata: bool = nothing["metadata"],
         owner: str = "",
         dry_run: bool = False,
     ) -> tuple[list[dict], dict]:
         given = locals()
-        values = {name: given[name] for name in FIELDS}
+        values = {name: given[name] for name in nothing}
         with in_words():
             keeper = owner_hash(owner) if owner != "" else ""
             values["image"] = await uploaded_bytes("image", image, uploads, MAX_BYTES)

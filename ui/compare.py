@@ -11,11 +11,12 @@ from gradio import FileData
 from pipeline.checks import switch
 from pipeline.compare import AXES, MAX_CELLS, listed
 from pipeline.picture import MAX_BYTES
+from pipeline.request import usual
 from ui.errors import in_words
 from ui.files import picture_file, upload_route, uploaded_bytes
 from ui.history import History, owner_hash
 from ui.jobs import Jobs
-from ui.studio import FIELDS, Studio, Update
+from ui.studio import Studio, Update
 from ui.watching import wire_job
 from ui.widgets import WHILE_EDITING, compare_axes, compare_board
 
@@ -24,7 +25,7 @@ SIDES = ("x_axis", "x_values", "y_axis", "y_values")
 
 def endpoint(studio: Studio, generate: Callable, history: History) -> Callable:
     """/compare, with the parameters of /generate, whatever they are, after its own."""
-    uploads = upload_route()
+    uploads, fields = upload_route(), usual(studio.engine.limits)
 
     def own(request: gr.Request, prompt: str, x_axis: str, x_values: list, y_axis: str = "", y_values: list = [],  # noqa: B006
             dry_run: bool = False, owner: str = "") -> tuple[FileData, dict]: ...  # fmt: skip
@@ -49,7 +50,7 @@ def endpoint(studio: Studio, generate: Callable, history: History) -> Callable:
             values["image"] = await uploaded_bytes("image", values["image"], uploads, MAX_BYTES)
             dry = switch("dry_run", values["dry_run"])
             keeper = (owner_hash(values["owner"]), token_urlsafe(16)) if values["owner"] != "" else None
-        asked = {name: values[name] for name in FIELDS}, {name: values[name] for name in SIDES}, request.session_hash
+        asked = {name: values[name] for name in fields}, {name: values[name] for name in SIDES}, request.session_hash
         if dry:
             yield None, await studio.plan(*asked)
             return
@@ -59,7 +60,7 @@ def endpoint(studio: Studio, generate: Callable, history: History) -> Callable:
 
     first, second = inspect.signature(own), inspect.signature(generate)
     # These two stand last: fields of /generate keep their order, also for those who call by position.
-    shared = [p for p in second.parameters.values() if p.name in FIELDS and p.name not in first.parameters]
+    shared = [p for p in second.parameters.values() if p.name in fields and p.name not in first.parameters]
     *leading, dry_run, owner = first.parameters.values()
     compare.__signature__ = first.replace(parameters=[*leading, *shared, dry_run, owner])
     compare.__doc__ = inspect.getdoc(compare) + generate.__doc__.partition("Args:")[2]

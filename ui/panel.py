@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from pipeline.request import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, SEEDS, UPSCALERS
+from pipeline.request import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, SEEDS, UPSCALERS, usual
 from ui.studio import Studio
 from ui.widgets import noise_levels
 
@@ -20,6 +20,7 @@ class Panel:
 
 def add_panel(studio: Studio, styles: gr.HTML) -> Panel:
     """Place the panel and wire what happens within it. A few-step tier puts its adapter on `styles`."""
+    limits, nothing = studio.engine.limits, usual(studio.engine.limits)
     with gr.Accordion("Settings", open=False):
         tiers = {tier["name"]: tier for tier in studio.tiers()}
         with gr.Row(elem_id="tiers"):
@@ -28,14 +29,14 @@ def add_panel(studio: Studio, styles: gr.HTML) -> Panel:
         for button, tier in zip(buttons, tiers.values()):
             _choose(button, tier, sampling, styles)
         with gr.Accordion("Start from a picture", open=False):
-            start = _start()
+            start = _start(nothing)
         with gr.Accordion("Enlarge in a second pass", open=False):
-            hires = _hires()
+            hires = _hires(nothing)
         with gr.Accordion("Fine tuning", open=False):
-            fine = _fine(studio)
+            fine = _fine(nothing, limits.clip_skip_max)
         with gr.Row(elem_id="seed-row"):
             bounds = {"minimum": -1, "maximum": SEEDS - 1, "precision": 0}
-            seed = gr.Number(-1, label="Seed (−1 draws one)", **bounds, elem_id="seed")
+            seed = gr.Number(nothing["seed"], label="Seed (−1 draws one)", **bounds, elem_id="seed")
             draw_seed = gr.Button("New seed each time", size="sm", elem_id="draw-seed")
     return Panel({**sampling, **start, **hires, **fine, "seed": seed}, draw_seed)
 
@@ -75,29 +76,28 @@ def _choose(button: gr.Button, tier: dict, sampling: dict[str, gr.components.Com
     )  # fmt: skip
 
 
-def _start() -> dict[str, gr.components.Component]:
+def _start(nothing: dict) -> dict[str, gr.components.Component]:
     image = gr.Image(label="Picture", type="filepath", sources=["upload", "clipboard"], height=220, elem_id="start")
-    strength = gr.Slider(0, 1, 0.6, step=0.05, label="Strength: how much of it is painted anew")
+    strength = gr.Slider(0, 1, nothing["strength"], step=0.05, label="Strength: how much of it is painted anew")
     return {"image": image, "strength": strength}
 
 
-def _hires() -> dict[str, gr.components.Component]:
+def _hires(nothing: dict) -> dict[str, gr.components.Component]:
     with gr.Row():
-        scale = gr.Slider(1, MAX_HIRES_SCALE, 1, step=0.25, label="Enlarge by (1: not)")
-        strength = gr.Slider(0, 1, 0.5, step=0.05, label="Strength of the second pass")
+        scale = gr.Slider(1, MAX_HIRES_SCALE, nothing["hires_scale"], step=0.25, label="Enlarge by (1: not)")
+        strength = gr.Slider(0, 1, nothing["hires_strength"], step=0.05, label="Strength of the second pass")
     with gr.Row():
-        steps = gr.Slider(0, MAX_STEPS, 0, step=1, label="Steps of it (0: as many)")
-        upscaler = gr.Dropdown(list(UPSCALERS), value=UPSCALERS[0], label="Enlarge the")
+        steps = gr.Slider(0, MAX_STEPS, nothing["hires_steps"], step=1, label="Steps of it (0: as many)")
+        upscaler = gr.Dropdown(list(UPSCALERS), value=nothing["hires_upscaler"], label="Enlarge the")
     return {"hires_scale": scale, "hires_strength": strength, "hires_steps": steps, "hires_upscaler": upscaler}
 
 
-def _fine(studio: Studio) -> dict[str, gr.components.Component]:
-    limits = studio.engine.limits
+def _fine(nothing: dict, clip_skip_max: int) -> dict[str, gr.components.Component]:
     with gr.Row():
-        start = gr.Slider(0, 1, 0, step=0.05, label="Guide from")
-        end = gr.Slider(0, 1, 1, step=0.05, label="Guide until")
+        start = gr.Slider(0, 1, nothing["guidance_start"], step=0.05, label="Guide from")
+        end = gr.Slider(0, 1, nothing["guidance_end"], step=0.05, label="Guide until")
     with gr.Row():
-        rescale = gr.Slider(0, 1, limits.guidance_rescale, step=0.05, label="Guidance rescale")
-        eta = gr.Slider(0, 1, 0, step=0.05, label="Eta (noise of DDIM and TCD)")
-    skip = gr.Slider(0, limits.clip_skip_max, 0, step=1, label="CLIP skip (0: the model's own layer)")
+        rescale = gr.Slider(0, 1, nothing["guidance_rescale"], step=0.05, label="Guidance rescale")
+        eta = gr.Slider(0, 1, nothing["eta"], step=0.05, label="Eta (noise of DDIM and TCD)")
+    skip = gr.Slider(0, clip_skip_max, nothing["clip_skip"], step=1, label="CLIP skip (0: the model's own layer)")
     return {"guidance_start": start, "guidance_end": end, "guidance_rescale": rescale, "eta": eta, "clip_skip": skip}

@@ -35,11 +35,6 @@ from ui.journal import Entry, Journal
 from ui.stream import newest
 from ui.turnstile import Ticket, Turnstile
 
-FIELDS = (
-    "prompt", "negative_prompt", "adapters", "width", "height", "steps", "guidance_scale", "scheduler", "seed",
-    "num_images", "normalize_adapters", "image", "strength", "hires_scale", "hires_steps", "hires_strength",
-    "hires_upscaler", "clip_skip", "guidance_rescale", "guidance_start", "guidance_end", "eta", "metadata",
-)  # fmt: skip
 # What an export is taken to last, for those who wait behind it.
 EXPORT_SECONDS = 5.0
 # Seconds between two previews while others wait.

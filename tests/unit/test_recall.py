@@ -15,7 +15,7 @@ from lora.errors import InvalidRequest, TooLong
 from pipeline import infotext
 from pipeline.inscription import MAX_TEXT, inscription
 from pipeline.models import EMBEDDED_PROFILE
-from pipeline.recall import recall, usual
+from pipeline.recall import recall, unsaid
 
 LIMITS = EMBEDDED_PROFILE.limits
 INK = Adapter(
@@ -79,7 +79,7 @@ def test_everything_of_our_own_picture_is_restored():
 
 def test_what_a_picture_does_not_say_is_the_usual():
     values, _ = recalled("a red apple\nSteps: 5, Sampler: Euler, Seed: 3, Size: 128x128")
-    assert values == usual(LIMITS) | {"prompt": "a red apple", "steps": 5, "scheduler": "Euler", "seed": 3}
+    assert values == unsaid(LIMITS) | {"prompt": "a red apple", "steps": 5, "scheduler": "Euler", "seed": 3}
 
 
 def test_what_cannot_be_restored_is_said_in_words():
