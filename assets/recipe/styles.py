@@ -15,7 +15,7 @@ class Style:
 
     Another set draws many of its concepts in other shapes. Whoever learns those paints the mean of many shapes where
     the concept is new; so only icons are learnt from whose silhouette in the set `shapes` is the base's own, or nearly.
-    Thin lines on another ground get convolutions too.
+    What is more than other colours, lines and surfaces, gets convolutions too.
     """
 
     title: str
@@ -118,16 +118,17 @@ def poster(icon: np.ndarray) -> np.ndarray:
     return blurred(inks[np.digitize(tone, (75, 140, 215))], 0.6)
 
 
-LINES = {"targets": "attention+mlp+conv", "rank": 6}
+FINE = {"targets": "attention+mlp+conv", "rank": 6}
 FLAT = "fluent-emoji-flat"
 STYLES = {
-    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", shapes=FLAT, steps=800),
+    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", shapes=FLAT, steps=900,
+                 **FINE),
     "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT", shapes="fluent-emoji",
-                   steps=700),
-    "flat": Style("Flat", "Flat shapes in clear colours.", FLAT, "MIT", shapes=FLAT, steps=700),
+                   steps=800, **FINE),
+    "flat": Style("Flat", "Flat shapes in clear colours.", FLAT, "MIT", shapes=FLAT, steps=900, **FINE),
     "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=450),
-    "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=1000, **LINES),
-    "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=900, **LINES),
+    "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=1000, **FINE),
+    "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=900, **FINE),
     "sepia": Style("Sepia", "An old brown photograph.", look=sepia, steps=300),
     "poster": Style("Poster", "A screen print in four inks.", look=poster, steps=350),
 }  # fmt: skip
