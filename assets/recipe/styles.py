@@ -126,7 +126,7 @@ STYLES = {
     "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT", shapes="fluent-emoji",
                    steps=800, **FINE),
     "flat": Style("Flat", "Flat shapes in clear colours.", FLAT, "MIT", shapes=FLAT, steps=900, **FINE),
-    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=450),
+    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=700),
     "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=1000, **FINE),
     "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=900, **FINE),
     "sepia": Style("Sepia", "An old brown photograph.", look=sepia, steps=300),
