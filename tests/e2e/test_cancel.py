@@ -62,16 +62,20 @@ def waiting_body(server, session: str) -> dict:
 
 @pytest.mark.parametrize("after", [1, 7])
 def test_f2_a_closed_connection_stops_the_run_while_others_are_served(server, client, after):
+    def answered() -> float:
+        before = time.monotonic()
+        httpx.get(f"{server.url}/config")
+        return time.monotonic() - before
+
     base = picture(client)
+    usual = statistics.median(answered() for _ in range(5))
     session = f"gone{after}"
     httpx.post(f"{server.url}/gradio_api/queue/join", json=waiting_body(server, session))
     waits, watching = [], threading.Event()
 
     def watch():
         while not watching.is_set():
-            before = time.monotonic()
-            httpx.get(f"{server.url}/config")
-            waits.append(time.monotonic() - before)
+            waits.append(answered())
 
     watcher = threading.Thread(target=watch)
     with httpx.stream("GET", f"{server.url}/gradio_api/queue/data?session_hash={session}", timeout=30) as stream:
@@ -80,9 +84,11 @@ def test_f2_a_closed_connection_stops_the_run_while_others_are_served(server, cl
         while seen < after:
             seen += next(lines)["msg"] == "process_generating"
         watcher.start()
+        while len(waits) < 10:
+            next(lines)
     server.wait_until(running=0)
     watching.set()
     watcher.join()
     assert picture(client) == base
-    # One of them may meet a busy machine.
-    assert statistics.median(waits) < 0.2 and max(waits) < 2, "an answer waited for the painting"
+    # A busy machine answers late without any painting too, and one answer may meet its worst moment.
+    assert statistics.median(waits) < usual + 0.2 and max(waits) < 5, "an answer waited for the painting"
