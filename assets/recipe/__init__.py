@@ -5,7 +5,7 @@ Run the stages in this order; each resumes from its last checkpoint in the work 
     python -m assets.recipe.data          fetch nine icon sets and draw them          3 minutes
     python -m assets.recipe.autoencoder   pictures <-> latents                        1 hour
     python -m assets.recipe.clip          words <-> pictures, contrastive             20 minutes
-    python -m assets.recipe.base          denoiser and text, on frozen latents         8 hours
+    python -m assets.recipe.base          denoiser and text, on frozen latents        8 hours
     python -m assets.recipe.adapters      the styles, by lora.training                5 minutes a style
     python -m assets.recipe.judge         a classifier of real icons                  1 hour
     python -m assets.recipe.evaluate      the table of the model card                 20 minutes
