@@ -1,7 +1,5 @@
 """The page and its endpoints, put together."""
 
-import inspect
-
 import gradio as gr
 
 from lora.library import Library
@@ -11,6 +9,7 @@ from pipeline.variants import read_wildcards
 from ui.api import add_endpoints
 from ui.closing import Closing
 from ui.compare import add_compare_page
+from ui.economy import economize
 from ui.files import check_files
 from ui.gallery import add_history_endpoints, add_history_page, add_restoring
 from ui.generate import add_generate_page
@@ -74,26 +73,9 @@ def build(studio: Studio, settings: Settings, history: History) -> gr.Blocks:
         add_endpoints(studio, history)
         add_history_endpoints(studio, history)
         blocks.unload(_leave(jobs))
-    _remember_signatures(blocks)
     blocks.queue(api_open=False, max_size=settings.queue_size)
-    _look_less_often(blocks)
+    economize(blocks)
     return blocks
-
-
-def _remember_signatures(blocks: gr.Blocks) -> None:
-    """Gradio inspects the constructor of every component anew for each session: half of what a session costs it.
-
-    A signature that a function carries is not worked out again (PEP 362).
-    """
-    for kind in {type(block) for block in blocks.blocks.values()}:
-        kind.__init__.__signature__ = inspect.signature(kind.__init__)
-
-
-def _look_less_often(blocks: gr.Blocks) -> None:
-    """Gradio's queue looks a thousand times a second for work, and a hundred times for progress: a third of all that
-    Python does while a hundred wait. These are nearer to what it does on Windows; it has no setting for them.
-    """
-    blocks._queue.sleep_when_free, blocks._queue.progress_update_sleep_when_free = 0.02, 0.2
 
 
 def _leave(jobs: Jobs):

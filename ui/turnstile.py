@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from lora.errors import Busy
 
 # The first few hear their place at each pulse, others at a multiple of it that grows with their place.
-NEAR, SELDOM = 4, 10
+NEAR, SELDOM = 2, 20
 CLOSING = "The house is being closed and will open anew; try again in a minute."
 
 

@@ -1,13 +1,11 @@
-"""What is added to gradio's server: a bound on uploads (matrix R2), and a queue that sleeps while it waits."""
+"""What is added to gradio's server: a bound on uploads (matrix R2)."""
 
 import asyncio
 
-import gradio as gr
 import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from ui.blocks import _look_less_often
 from ui.web import BoundedUploads
 
 
@@ -44,22 +42,3 @@ def test_no_more_is_taken_than_there_is_room_for(post, tmp_path):
     assert post("/gradio_api/upload", b"x" * 10) == 200
     (tmp_path / "a" / "picture.png").unlink()
     assert post("/gradio_api/upload", b"x" * 51) == 200
-
-
-def test_gradio_s_queue_does_not_keep_the_processor_busy_while_nothing_happens(monkeypatch):
-    naps, sleep = [], asyncio.sleep
-    monkeypatch.setattr(asyncio, "sleep", lambda seconds: naps.append(seconds) or sleep(seconds))
-
-    async def idle():
-        with gr.Blocks() as blocks:
-            pass
-        _look_less_often(blocks.queue())
-        loops = [asyncio.create_task(loop) for loop in
-                 (blocks._queue.start_processing(), blocks._queue.start_progress_updates())]  # fmt: skip
-        await sleep(0.4)
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
-
-    asyncio.run(idle())
-    assert 2 < len(naps) < 40
