@@ -1,6 +1,27 @@
 """Composition root: settings -> engine -> blocks -> queue -> launch. Nothing else."""
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lora.errors import AtelierError
+from ui.settings import Settings, read_settings
+
+
+@contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """What keeps the app from starting ends it with its sentence, and without a traceback."""
+    try:
+        yield
+    except AtelierError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+# Before the libraries: these take many seconds, and a wrong setting is told at once.
+with in_a_sentence():
+    settings = read_settings()
 
 # Both warn at import of what nobody here uses; errors still come. Read once, when they are imported.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -10,11 +31,9 @@ import spaces  # noqa: F401  Before torch: on ZeroGPU it stands in for CUDA.
 
 # isort: split
 import logging
-import sys
 
 import torch
 
-from lora.errors import AtelierError
 from lora.hub import Hub
 from lora.private import Bounds, PrivateAdapters
 from pipeline.house import open_house
@@ -22,7 +41,6 @@ from ui.blocks import build, launch_arguments, open_studio
 from ui.closing import Closing
 from ui.history import History, Room
 from ui.journal import write_to
-from ui.settings import Settings, read_settings
 
 MB = 2**20
 
@@ -49,12 +67,8 @@ def compose(settings: Settings):
     return build(studio, settings, history), launch_arguments(studio, settings, closing, history), closing
 
 
-try:
-    settings = read_settings()
+with in_a_sentence():
     demo, launch, closing = compose(settings)
-except AtelierError as error:
-    print(error, file=sys.stderr)
-    sys.exit(2)
 
 if __name__ == "__main__":
     closing.listen()

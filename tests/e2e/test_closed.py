@@ -1,5 +1,6 @@
 """Closed by default: headers, monitoring, files, and settings that are wrong (W1, W2)."""
 
+import re
 import subprocess
 import sys
 
@@ -85,10 +86,12 @@ def test_w1_a_style_is_no_way_to_a_file(server):
         assert httpx.get(f"{server.url}/style/{name}").status_code == 404
 
 
-def test_a_bad_setting_ends_in_a_sentence():
+def test_a_bad_setting_ends_in_a_sentence_before_anything_is_loaded():
     run = subprocess.run(
-        [sys.executable, "app.py"], cwd=ROOT, env=environment(PORT=0), capture_output=True, text=True, timeout=120
-    )
+        [sys.executable, "-X", "importtime", "app.py"], cwd=ROOT, env=environment(PORT=0), capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
     assert run.returncode == 2
     assert run.stderr.strip().splitlines()[-1] == "PORT is '0', but it must be greater than or equal to 1."
     assert "Traceback" not in run.stderr
+    assert not re.search(r"\|\s+(torch|gradio|diffusers)\n", run.stderr)
