@@ -16,7 +16,7 @@ from diffusers import StableDiffusionXLPipeline
 from tqdm import tqdm
 
 from assets.recipe.captions import caption
-from assets.recipe.common import ADAPTERS, MODEL, ROOT, quick
+from assets.recipe.common import ADAPTERS, MODEL, PRECISION, ROOT, quick
 from assets.recipe.data import concepts, held_out, read
 from assets.recipe.styles import STYLES, Style, alike, fitted, image
 from lora.training import Components, Example, TrainedAdapter, TrainingConfig, train
@@ -54,7 +54,7 @@ def config(trigger: str, steps: int | None) -> TrainingConfig:
     style = STYLES[trigger]
     return TrainingConfig(
         trigger=trigger, steps=steps or style.steps, batch_size=8, learning_rate=2e-3, warmup=50, rank=style.rank,
-        targets=style.targets, precision="bfloat16", checkpoint_every=200,
+        targets=style.targets, precision=str(PRECISION).removeprefix("torch."), checkpoint_every=200,
         title=style.title, description=style.description, license=style.license,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from PIL import Image
 
-from assets.recipe.common import MODEL, Average, Clock, arguments, load, save
+from assets.recipe.common import MODEL, Average, Clock, arguments, load, mixed, save
 from assets.recipe.data import SETS, over, read
 
 CROP, BATCH, PEAK = 64, 8, 2e-3
@@ -85,7 +85,7 @@ def train(args) -> None:
         for group in optimizer.param_groups:
             group["lr"] = clock.cosine(PEAK / 4 if args.decoder_only else PEAK)
         target = crops(pictures, rng, BATCH).to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             latents = model.encoder(target).float()
             noisy = latents + torch.randn_like(latents) * NOISE * torch.rand(len(latents), 1, 1, 1)
             out = model.decoder(noisy).float()

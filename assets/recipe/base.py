@@ -21,7 +21,7 @@ from torch import nn
 
 from assets.recipe import autoencoder, clip
 from assets.recipe.captions import caption
-from assets.recipe.common import MODEL, Average, Clock, arguments, load, quick, save
+from assets.recipe.common import MODEL, PRECISION, Average, Clock, arguments, load, mixed, quick, save
 from assets.recipe.data import Icon, concepts, halved, over
 
 BATCH, PEAK, SHIFTS, BACKGROUNDS = 24, 4e-4, 3, 3
@@ -89,7 +89,7 @@ class Learner(nn.Module):
     def encode(self, texts: list[str], length: int = 77) -> tuple[torch.Tensor, torch.Tensor]:
         """Captions -> hidden states N x length x 320 and pooled N x 192, as the SDXL pipeline computes them."""
         ids = self.words(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             a, b = (e(ids, output_hidden_states=True) for e in (self.text_encoder, self.text_encoder_2))
         hidden = torch.cat([a.hidden_states[-2], b.hidden_states[-2]], -1)
         return hidden.float(), b.text_embeds.float()
@@ -189,7 +189,7 @@ def error_at(unet, alphas: torch.Tensor, step, noise, latents, hidden, pooled) -
     noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
     target = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
     added = {"text_embeds": pooled, "time_ids": torch.tensor(TIME_IDS).float().expand(len(latents), -1)}
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed():
         out = unet(noisy, step, hidden, added_cond_kwargs=added).sample
     return (out.float() - target).square().mean()
 
@@ -200,13 +200,17 @@ def optimizers(model: Learner, peak: float) -> list[torch.optim.Optimizer]:
     Kernels lie channels last, so that each is a matrix in place: Muon's parameters are views of the module's own.
     """
     learnt = [p for p in model.parameters() if p.requires_grad]
+    rates = {"lr": peak, "weight_decay": 0.01}
+    if PRECISION is torch.float32:
+        # Torch's Muon multiplies in bfloat16, whatever it gets: here that would be a minute a step.
+        return [torch.optim.AdamW(learnt, **rates, betas=(0.9, 0.99), fused=True)]
     large = [p for p in learnt if p.ndim > 1 and min(len(p), p[0].numel()) >= 64]
     chosen = set(map(id, large))
     rest = [p for p in learnt if id(p) not in chosen]
-    muon = torch.optim.Muon([matrix(p) for p in large], lr=peak, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    muon = torch.optim.Muon([matrix(p) for p in large], **rates, adjust_lr_fn="match_rms_adamw")
     for p, flat in zip(large, muon.param_groups[0]["params"]):
         p.register_post_accumulate_grad_hook(partial(_hand_over, flat))
-    return [muon, torch.optim.AdamW(rest, lr=peak, weight_decay=0.01, betas=(0.9, 0.99), fused=True)]
+    return [muon, torch.optim.AdamW(rest, **rates, betas=(0.9, 0.99), fused=True)]
 
 
 def matrix(tensor: torch.Tensor) -> torch.Tensor:

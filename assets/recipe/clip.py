@@ -22,7 +22,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from assets.recipe.captions import caption, long_caption
-from assets.recipe.common import MODEL, Clock, arguments, load, save
+from assets.recipe.common import MODEL, Clock, arguments, load, mixed, save
 from assets.recipe.data import SETS, Icon, halved, over, read
 
 MERGES, BATCH, PEAK, WIDTH = 12_000, 128, 1e-3, 192
@@ -169,7 +169,7 @@ def train(args) -> None:
         for group in optimizer.param_groups:
             group["lr"] = clock.cosine(PEAK)
         pictures, ids = batch(found, rng, words)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             loss, right = model(pictures, ids)
         optimizer.zero_grad()
         loss.backward()

@@ -25,7 +25,7 @@ from diffusers import StableDiffusionXLPipeline
 from tqdm import tqdm
 
 from assets.recipe.base import JOINED
-from assets.recipe.common import ADAPTERS, MODEL, ROOT, quick
+from assets.recipe.common import ADAPTERS, MODEL, ROOT, mixed, quick
 from assets.recipe.data import SIZE, concepts, held_out
 from assets.recipe.judge import LOOKS, to_input, trained
 
@@ -63,7 +63,7 @@ def paint(mix: Mix, prompts: list[str], seeds: list[int]) -> np.ndarray:
     if mix:
         pipe.set_adapters(*map(list, zip(*mix)))
     rng = [torch.Generator().manual_seed(seed) for seed in seeds]
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed():
         out = pipe(prompts, num_inference_steps=STEPS, guidance_scale=GUIDANCE, guidance_rescale=RESCALE,
                    generator=rng, output_type="np")  # fmt: skip
     if mix:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from assets.recipe import autoencoder
-from assets.recipe.common import Average, Clock, arguments, load, save
+from assets.recipe.common import Average, Clock, arguments, load, mixed, save
 from assets.recipe.data import concepts, over, read
 from assets.recipe.styles import STYLES, image
 
@@ -110,7 +110,7 @@ def collect(work: Path) -> dict:
 def seen_through(vae, pictures: np.ndarray) -> np.ndarray:
     """Pictures N x 128 x 128 x 3 (uint8) as the autoencoder gives them back."""
     parts = []
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed():
         for part in np.array_split(pictures, max(1, len(pictures) // 32)):
             seen = to_input(part).contiguous(memory_format=torch.channels_last)
             back = vae.decoder(vae.encoder(seen)).float().clamp(-1, 1)
@@ -157,7 +157,7 @@ def train(args) -> None:
             group["lr"] = clock.cosine(PEAK)
         rows = shown[torch.randint(len(shown), (BATCH,), generator=rng)]
         source = data["seen_through" if torch.rand((), generator=rng) < 0.5 else "pictures"]
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed():
             pictures = moved(to_input(source[rows].numpy()), rng)
             style = model.manner(pictures.contiguous(memory_format=torch.channels_last))
             smaller = disturbed(F.avg_pool2d(pictures, 2), rng)

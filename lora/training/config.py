@@ -60,7 +60,9 @@ class TrainingConfig:
         0.0, 0, 1, "noisiest share of the time steps at which the base's own prediction is learnt: its shapes stay"
     )
     caption_dropout: float = _number(0.1, 0, 1, "share of pictures shown without caption, for guidance")
-    precision: str = _choice("float32", ("float32", "bfloat16"), "of the passes; weights and sums stay as they are")
+    precision: str = _choice(
+        "float32", ("float32", "bfloat16"), "of the passes; bfloat16 is slow on a CPU without AVX-512 BF16 or AMX"
+    )
     resolution: int | None = _number(None, 32, 4096, "side of the pictures in pixels; the model's own if not given")
     seed: int = _number(0, 0, 2**32 - 1, "decides first weights, order, time steps and noise")
     sample_every: int = _number(0, 0, 1_000_000, "optimizer steps between sample pictures; 0 paints none")
