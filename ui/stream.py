@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
@@ -34,50 +35,57 @@ async def newest(
     after `pulse` seconds without news too, for gradio notices only at a yield that its viewer has gone.
     Closing this generator sets a flag and returns: the thread closes the source after the step that it is in.
     """
-    loop, news, stop = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
-    waiting: deque[DenoiseStep | Generation | End] = deque()
-    told = -math.inf
-
-    def deliver(item: DenoiseStep | Generation | End) -> None:
-        if waiting and isinstance(waiting[-1], DenoiseStep):
-            waiting.pop()
-        waiting.append(item)
-        if not isinstance(item, DenoiseStep) or loop.time() - told >= apart():
-            news.set()
+    loop, stop, inbox = asyncio.get_running_loop(), threading.Event(), Inbox(apart)
 
     def work() -> None:
         end = End()
         try:
             with closing(start()) as source:
                 while not stop.is_set() and (item := next(source, None)) is not None:
-                    loop.call_soon_threadsafe(deliver, item)
+                    loop.call_soon_threadsafe(inbox.deliver, item)
         except BaseException as error:
             end = End(error)
-        loop.call_soon_threadsafe(deliver, end)
+        loop.call_soon_threadsafe(inbox.deliver, end)
 
     # The thread gets this context, since spaces looks for the visitor's request in it.
     worker = loop.run_in_executor(executor, contextvars.copy_context().run, work)
     try:
         yield None
-        while True:
-            try:
-                # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with news.
-                async with asyncio.timeout(pulse):
-                    await news.wait()
-            except TimeoutError:
-                if not waiting:
-                    yield None
-                    continue
-            item = waiting.popleft()
-            if not waiting:
-                news.clear()
-            if not isinstance(item, End):
-                told = loop.time()
-                yield item
-            elif item.error is not None:
-                raise item.error
-            else:
-                return
+        while not isinstance(item := await inbox.take(pulse), End):
+            yield item
+        if item.error is not None:
+            raise item.error
     finally:
         stop.set()
         worker.cancel()
+
+
+class Inbox:
+    """What the thread has sent and the viewer has not seen. Lives on the event loop."""
+
+    def __init__(self, apart: Callable[[], float]):
+        self._apart, self._told = apart, -math.inf
+        self._waiting: deque[DenoiseStep | Generation | End] = deque()
+        self._news = asyncio.Event()
+
+    def deliver(self, item: DenoiseStep | Generation | End) -> None:
+        """Take in what was sent; it is news unless it is a step too soon after the last one."""
+        if self._waiting and isinstance(self._waiting[-1], DenoiseStep):
+            self._waiting.pop()
+        self._waiting.append(item)
+        if not isinstance(item, DenoiseStep) or time.monotonic() - self._told >= self._apart():
+            self._news.set()
+
+    async def take(self, pulse: float) -> DenoiseStep | Generation | End | None:
+        """The next news, or after `pulse` seconds whatever there is, if only None."""
+        try:
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with news.
+            async with asyncio.timeout(pulse):
+                await self._news.wait()
+        except TimeoutError:
+            if not self._waiting:
+                return None
+        self._told, item = time.monotonic(), self._waiting.popleft()
+        if not self._waiting:
+            self._news.clear()
+        return item
