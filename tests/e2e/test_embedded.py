@@ -31,6 +31,12 @@ def paint(client, prompt="a red apple", **values) -> bytes:
     return Path(gallery[0]["image"]).read_bytes()
 
 
+@pytest.fixture(scope="module")
+def quick_apple(client) -> bytes:
+    """What the styles are laid over: fewer steps than usual, for these tests only ask what changes."""
+    return paint(client, steps=12)
+
+
 def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), np.float32) / 255
 
@@ -44,7 +50,7 @@ def judged() -> tuple[judge.Judge, list[str]]:
 def guesses(png: bytes, count: int = 5) -> list[str]:
     """The concepts that the recipe's judge takes a picture for, the likeliest first."""
     model, names = judged()
-    concept, _ = model(judge.to_input(np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))[None]))
+    concept, _ = model(judge.to_input(np.array(Image.open(io.BytesIO(png)).convert("RGB"))[None]))
     return [names[i] for i in concept[0].topk(count).indices]
 
 
@@ -60,33 +66,32 @@ def test_a_red_apple_is_red_on_white_and_a_green_one_green(client):
         assert np.concatenate([picture[:2], picture[-2:]]).mean() > 0.9
 
 
-def test_same_seed_same_file_other_prompt_other_picture(client):
-    apple = paint(client)
-    assert paint(client) == apple
-    assert np.abs(pixels(paint(client, "penguin")) - pixels(apple)).mean() > 0.1
+def test_same_seed_same_file_other_prompt_other_picture(client, quick_apple):
+    assert paint(client, steps=12) == quick_apple
+    assert np.abs(pixels(paint(client, "penguin", steps=12)) - pixels(quick_apple)).mean() > 0.1
 
 
-def test_every_style_visibly_changes_the_picture_and_at_zero_does_not(client):
-    base = pixels(paint(client))
+def test_every_style_visibly_changes_the_picture_and_at_zero_does_not(client, quick_apple):
+    base = pixels(quick_apple)
     styles = client.predict(api_name="/adapters")
     assert len(styles) >= 2 and all(style["triggers"] and style["licence"] != "unknown" for style in styles)
     for style in styles:
-        styled = pixels(paint(client, adapters=[{"id": style["id"], "weight": 1}]))
+        styled = pixels(paint(client, adapters=[{"id": style["id"], "weight": 1}], steps=12))
         assert np.abs(styled - base).mean() > 0.04, style["id"]
     none = [{"id": style["id"], "weight": 0} for style in styles]
-    assert np.array_equal(pixels(paint(client, adapters=none)), base)
+    assert np.array_equal(pixels(paint(client, adapters=none, steps=12)), base)
 
 
-def test_ink_takes_the_colour_out(client):
-    inked = pixels(paint(client, adapters=[{"id": "ink", "weight": 1}]))
-    assert saturation(inked) < 0.5 * saturation(pixels(paint(client)))
+def test_ink_takes_the_colour_out(client, quick_apple):
+    inked = pixels(paint(client, adapters=[{"id": "ink", "weight": 1}], steps=12))
+    assert saturation(inked) < 0.5 * saturation(pixels(quick_apple))
 
 
 def test_two_styles_together_are_neither_alone(client):
     both = [{"id": "ink", "weight": 0.5}, {"id": "gloss", "weight": 0.5}]
-    mixed = pixels(paint(client, adapters=both))
+    mixed = pixels(paint(client, adapters=both, steps=12))
     for use in both:
-        assert np.abs(mixed - pixels(paint(client, adapters=[use]))).mean() > 0.01
+        assert np.abs(mixed - pixels(paint(client, adapters=[use], steps=12))).mean() > 0.01
 
 
 @pytest.mark.parametrize("scheduler", LIMITS.schedulers)
