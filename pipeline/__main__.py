@@ -11,18 +11,18 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import diffusers
-import transformers
 from tqdm import tqdm
 
 from lora.errors import AtelierError, InvalidRequest
 from pipeline.checks import choice
-from pipeline.engine import Engine, Generation
-from pipeline.house import open_house
 from pipeline.picture import MAX_BYTES
 from pipeline.request import GenerationRequest
 from pipeline.variants import read_wildcards
+
+if TYPE_CHECKING:
+    from pipeline.engine import Engine, Generation
 
 # Not options: the prompt and the adapters are said in their own way, the last two follow from the rest.
 OTHERWISE = ("prompt", "adapters", "texts", "passes")
@@ -61,8 +61,10 @@ def request_values(args: argparse.Namespace) -> dict:
     return values
 
 
-def paint(engine: Engine, request: GenerationRequest) -> Generation:
+def paint(engine: "Engine", request: GenerationRequest) -> "Generation":
     """Paint, with progress on standard error. Raises AtelierError."""
+    from pipeline.engine import Generation
+
     with tqdm(total=request.total_steps * request.num_images, unit="step") as bar:
         for item in engine.generate(request, previews=False):
             if isinstance(item, Generation):
@@ -74,6 +76,15 @@ def run(args: argparse.Namespace) -> None:
     """Load, paint, write. Raises AtelierError."""
     _check_places(args)
     values = request_values(args)
+    # Not before it is needed: torch and diffusers take seconds, and whoever asks for help waits for none of them.
+    import diffusers
+    import transformers
+
+    from pipeline.house import open_house
+
+    # What they warn of is nobody's business here; errors still come.
+    diffusers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
     engine, library = open_house(args.profile, args.base_model, args.adapters_dir)
     wildcards = read_wildcards(args.wildcards_dir) if args.wildcards_dir else None
     request = GenerationRequest.create(values, engine.limits, library.find, wildcards)
@@ -118,9 +129,6 @@ def _file(path: Path) -> bytes:
 
 
 if __name__ == "__main__":
-    # What they warn of is nobody's business here; errors still come.
-    diffusers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.set_verbosity_error()
     try:
         run(parser().parse_args())
     except AtelierError as error:

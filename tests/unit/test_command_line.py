@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,9 +58,10 @@ def test_what_is_wrong_is_said_before_the_model_is_loaded(more, says):
         run(parser().parse_args(["x", *more]))
 
 
-def test_an_error_is_a_sentence_and_exit_code_2():
-    command = [sys.executable, "-m", "pipeline", "x", "--profile", "sd3"]
+def test_an_error_is_a_sentence_and_exit_code_2_and_comes_before_torch_is_imported():
+    command = [sys.executable, "-X", "importtime", "-m", "pipeline", "x", "-o", "apple.jpg"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2 and ended.stdout == ""
-    assert ended.stderr.strip().splitlines()[-1].startswith("PROFILE is 'sd3', but must be")
+    assert ended.stderr.strip().splitlines()[-1] == "output ending is '.jpg', but must be one of .png."
     assert "Traceback" not in ended.stderr
+    assert not re.search(r"\|\s+(torch|diffusers)\n", ended.stderr)
