@@ -2,22 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from lora.errors import AtelierError
+from lora.errors import in_a_sentence
 from ui.settings import Settings, read_settings
-
-
-@contextmanager
-def in_a_sentence() -> Iterator[None]:
-    """What keeps the app from starting ends it with its sentence, and without a traceback."""
-    try:
-        yield
-    except AtelierError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-
 
 # Before the libraries: these take many seconds, and a wrong setting is told at once.
 with in_a_sentence():

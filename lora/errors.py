@@ -22,9 +22,23 @@
 Errors of other libraries are translated where they enter; what is not in this tree is a bug and shown as such.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class AtelierError(Exception):
     """Base of all errors whose message is meant for the user."""
+
+
+@contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """What a command cannot do ends it with its sentence on standard error and exit code 2, without a traceback."""
+    try:
+        yield
+    except AtelierError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
 
 
 class InvalidRequest(AtelierError):

@@ -9,13 +9,12 @@ one sentence where a value is not allowed.
 import argparse
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from lora.errors import AtelierError, InvalidRequest
+from lora.errors import InvalidRequest, in_a_sentence
 from pipeline.checks import choice
 from pipeline.picture import MAX_BYTES
 from pipeline.request import GenerationRequest
@@ -129,8 +128,5 @@ def _file(path: Path) -> bytes:
 
 
 if __name__ == "__main__":
-    try:
+    with in_a_sentence():
         run(parser().parse_args())
-    except AtelierError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)

@@ -12,8 +12,7 @@ def economize(blocks: gr.Blocks) -> None:
     """Once the Blocks is complete and has its queue. Gradio has no setting for any of this."""
     _look_less_often(blocks)
     for block in blocks.blocks.values():
-        if isinstance(block, gr.blocks.Block):
-            block.get_config = _described_once(block.get_config)
+        block.get_config = _described_once(block.get_config)
     if not importlib.util.find_spec("matplotlib"):
         # At each event it is to be told which backend to use, and is looked for in all folders anew. This says that
         # it is not there.

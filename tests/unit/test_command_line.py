@@ -50,7 +50,7 @@ def test_only_what_is_said_is_a_value():
         (["-o", "apple.jpg"], "output ending is '.jpg', but must be one of .png"),
         (["-o", "no-such/apple.png"], "in a folder that exists"),
         (["--adapters-dir", "no-such"], "adapters_dir is 'no-such'"),
-        (["--profile", "sd3"], "PROFILE is 'sd3'"),
+        (["--profile", "sd3"], "PROFILE is 'sd3', but must be"),
     ],
 )
 def test_what_is_wrong_is_said_before_the_model_is_loaded(more, says):
