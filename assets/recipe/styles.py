@@ -15,7 +15,8 @@ class Style:
 
     Another set draws many of its concepts in other shapes. Whoever learns those paints the mean of many shapes where
     the concept is new; so only icons are learnt from whose silhouette in the set `shapes` is the base's own, or nearly.
-    What is more than other colours, lines and surfaces, gets convolutions too.
+    What is more than other colours, lines and surfaces, gets convolutions too. A style that comes out too weak leaves
+    the base's prediction without caption as it was, in the share `preserve`; guidance then strengthens the style too.
     """
 
     title: str
@@ -27,6 +28,7 @@ class Style:
     steps: int = 500
     targets: str = "attention+mlp"
     rank: int = 8
+    preserve: float = 0.0
 
 
 def silhouette(icon: np.ndarray) -> np.ndarray:
@@ -124,11 +126,12 @@ STYLES = {
     "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", shapes=FLAT, steps=900,
                  **FINE),
     "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT", shapes="fluent-emoji",
-                   steps=1800, **FINE),
-    "flat": Style("Flat", "Flat shapes in clear colours.", FLAT, "MIT", shapes=FLAT, steps=900, **FINE),
-    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=1000),
+                   steps=2200, preserve=1.0, **FINE),
+    "flat": Style("Flat", "Flat shapes in clear colours.", FLAT, "MIT", shapes=FLAT, steps=1500, preserve=0.6,
+                  **FINE),
+    "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=800, preserve=0.8),
     "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=1000, **FINE),
-    "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=900, **FINE),
+    "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=1200, preserve=0.25, **FINE),
     "sepia": Style("Sepia", "An old brown photograph.", look=sepia, steps=300),
     "poster": Style("Poster", "A screen print in four inks.", look=poster, steps=350),
 }  # fmt: skip

@@ -9,14 +9,13 @@ checkpoints (FILE.checkpoint.pt, with --checkpoint-every; the same command goes 
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
 from tqdm import tqdm
 
-from lora.errors import AtelierError
+from lora.errors import in_a_sentence
 from lora.training import Components, TrainedAdapter, TrainingConfig, read_folder, train
 from lora.training.export import save_curve
 
@@ -74,7 +73,5 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with in_a_sentence():
         run(parser().parse_args())
-    except AtelierError as error:
-        sys.exit(str(error))

@@ -56,10 +56,10 @@ class TrainingConfig:
     min_snr_gamma: float | None = _number(
         None, 0.1, 100, "weigh time steps by min(SNR, gamma) (Hang et al. 2023, arXiv:2303.09556); 5 is usual"
     )
-    preserve: float = _number(
-        0.0, 0, 1, "noisiest share of the time steps at which the base's own prediction is learnt: its shapes stay"
-    )
     caption_dropout: float = _number(0.1, 0, 1, "share of pictures shown without caption, for guidance")
+    preserve_unconditional: float = _number(
+        0.0, 0, 1, "share of those at which the base's own prediction is learnt: guidance then strengthens the style"
+    )
     precision: str = _choice(
         "float32", ("float32", "bfloat16"), "of the passes; bfloat16 is slow on a CPU without AVX-512 BF16 or AMX"
     )

@@ -191,19 +191,26 @@ def test_a_lost_run_says_so_and_leaves_the_base_untouched(sdxl, monkeypatch):
 
 
 @pytest.mark.parametrize("text_encoders", [False, True])
-def test_preserve_all_learns_nothing(sdxl, text_encoders):
-    """Where the base's own prediction is the target of all time steps, a fresh adapter has nothing to learn."""
-    kept = result(sdxl, preserve=1.0, steps=3, text_encoders=text_encoders)
+def test_preserving_what_is_without_caption_learns_nothing_from_it(sdxl, text_encoders):
+    """Where the base's own prediction is the target everywhere, a fresh adapter has nothing to learn."""
+    kept = result(sdxl, caption_dropout=1.0, preserve_unconditional=1.0, steps=3, text_encoders=text_encoders)
     assert max(kept.losses) < 1e-9
     assert all(not tensor.any() for key, tensor in kept.tensors.items() if "lora_B" in key)
 
 
-def test_preserve_keeps_the_noisy_end_only(sdxl):
-    """Half of the time steps learn the style, the other half the base."""
+def test_a_share_of_what_is_without_caption_is_preserved(sdxl):
     base = unet_output(sdxl)
-    losses = {share: sum(result(sdxl, preserve=share, steps=30).losses) for share in (0.0, 0.5, 1.0)}
+    losses = {
+        share: sum(result(sdxl, caption_dropout=1.0, preserve_unconditional=share, steps=30).losses)
+        for share in (0.0, 0.5, 1.0)
+    }
     assert losses[1.0] < 1e-6 < losses[0.5] < 0.8 * losses[0.0]
     assert torch.equal(unet_output(sdxl), base)
+
+
+def test_what_has_a_caption_is_never_preserved(sdxl):
+    kept, plain = (result(sdxl, caption_dropout=0.0, preserve_unconditional=share) for share in (1.0, 0.0))
+    assert same(kept.tensors, plain.tensors)
 
 
 def test_sample_pictures_do_not_disturb(sdxl):
