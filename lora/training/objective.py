@@ -96,18 +96,19 @@ class Objective:
         picks = torch.randint(len(self.latents), (count,), generator=rng)
         turns = torch.randint(2**31, (count,), generator=rng).tolist()
         lot = torch.rand(count, generator=rng)
-        said, kept = lot >= config.caption_dropout, lot < config.caption_dropout * config.preserve_unconditional
-        steps = torch.randint(self.noise.config.num_train_timesteps, (count,), generator=rng).to(device)
+        said, most = lot >= config.caption_dropout, self.noise.config.num_train_timesteps
+        steps = torch.randint(most, (count,), generator=rng).to(device)
         latents = self.latents[picks.to(device)]
         noise = torch.randn(latents.shape, generator=rng).to(device)
         choices = [self.rows[pick] for pick in picks.tolist()]
         rows = [choice[turn % len(choice)] if say else 0 for choice, turn, say in zip(choices, turns, said)]
         target = self.noise.get_velocity(latents, noise, steps) if self.kind == "v_prediction" else noise
         noisy = self.noise.add_noise(latents, noise, steps).to(self.components.unet.dtype)
+        kept = (lot < config.caption_dropout * config.preserve_unconditional).to(device)
+        kept |= steps >= most * (1 - config.preserve_noisiest)
         if kept.any():
-            kept = kept.to(device)
             with torch.no_grad(), switched_off(self.components.adapted(config).values()):
-                target[kept] = self.predict(noisy[kept], steps[kept], [0] * int(kept.sum()))
+                target[kept] = self.predict(noisy[kept], steps[kept], [rows[i] for i in kept.nonzero()])
         errors = (self.predict(noisy, steps, rows) - target).square().mean((1, 2, 3))
         alphas = self.noise.alphas_cumprod.to(device)[steps]
         return (errors * snr_weights(alphas, self.kind, config.min_snr_gamma)).mean()

@@ -14,7 +14,7 @@ from lora.errors import AdapterError, InvalidRequest
 from lora.training import Components, Example, TrainedAdapter, TrainingConfig, read_folder, train, trainable_parameters
 from lora.training.__main__ import parser, run
 from lora.training.inject import NAME, injected
-from lora.training.objective import snr_weights
+from lora.training.objective import Objective, snr_weights
 
 FAST = dict(
     trigger="red", steps=6, batch_size=2, learning_rate=1e-2, warmup=2, rank=4, resolution=32, caption_dropout=0.2,
@@ -191,9 +191,12 @@ def test_a_lost_run_says_so_and_leaves_the_base_untouched(sdxl, monkeypatch):
 
 
 @pytest.mark.parametrize("text_encoders", [False, True])
-def test_preserving_what_is_without_caption_learns_nothing_from_it(sdxl, text_encoders):
+@pytest.mark.parametrize(
+    "everything", [dict(caption_dropout=1.0, preserve_unconditional=1.0), dict(preserve_noisiest=1.0)]
+)
+def test_preserving_everything_learns_nothing(sdxl, text_encoders, everything):
     """Where the base's own prediction is the target everywhere, a fresh adapter has nothing to learn."""
-    kept = result(sdxl, caption_dropout=1.0, preserve_unconditional=1.0, steps=3, text_encoders=text_encoders)
+    kept = result(sdxl, **everything, steps=3, text_encoders=text_encoders)
     assert max(kept.losses) < 1e-9
     assert all(not tensor.any() for key, tensor in kept.tensors.items() if "lora_B" in key)
 
@@ -211,6 +214,22 @@ def test_a_share_of_what_is_without_caption_is_preserved(sdxl):
 def test_what_has_a_caption_is_never_preserved(sdxl):
     kept, plain = (result(sdxl, caption_dropout=0.0, preserve_unconditional=share) for share in (1.0, 0.0))
     assert same(kept.tensors, plain.tensors)
+
+
+def test_the_noisiest_steps_are_preserved_under_their_captions(sdxl, monkeypatch):
+    predicted = []
+    real = Objective.predict
+
+    def spy(self, noisy, steps, rows):
+        predicted.append(list(zip(steps.tolist(), rows)))
+        return real(self, noisy, steps, rows)
+
+    monkeypatch.setattr(Objective, "predict", spy)
+    result(sdxl, steps=1, batch_size=64, caption_dropout=0.5, preserve_noisiest=0.3)
+    base, learnt = predicted
+    assert base == [(step, row) for step, row in learnt if step >= 700]
+    assert 0 < len(base) < 40
+    assert {bool(row) for _, row in base} == {True, False}
 
 
 def test_sample_pictures_do_not_disturb(sdxl):
