@@ -17,6 +17,7 @@ class Style:
     the concept is new; so only icons are learnt from whose silhouette in the set `shapes` is the base's own, or nearly.
     What is more than other colours, lines and surfaces, gets convolutions too. A style that comes out too weak leaves
     the base's prediction without caption as it was, in the share `preserve`; guidance then strengthens the style too.
+    One that loses the shapes leaves the base's prediction at the share `noisiest` of the time steps, where they arise.
     """
 
     title: str
@@ -29,6 +30,7 @@ class Style:
     targets: str = "attention+mlp"
     rank: int = 8
     preserve: float = 0.0
+    noisiest: float = 0.0
 
 
 def silhouette(icon: np.ndarray) -> np.ndarray:
@@ -120,18 +122,18 @@ def poster(icon: np.ndarray) -> np.ndarray:
     return blurred(inks[np.digitize(tone, (75, 140, 215))], 0.6)
 
 
-FINE = {"targets": "attention+mlp+conv", "rank": 6}
+FINE = {"targets": "attention+mlp+conv"}
 FLAT = "fluent-emoji-flat"
 STYLES = {
-    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", shapes=FLAT, steps=900,
-                 **FINE),
+    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", shapes=FLAT, steps=1100,
+                 preserve=1.0, noisiest=0.25, **FINE),
     "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT", shapes="fluent-emoji",
-                   steps=1800, **FINE),
-    "flat": Style("Flat", "Flat shapes in clear colours.", FLAT, "MIT", shapes=FLAT, steps=1000, preserve=0.6,
+                   steps=1800, preserve=1.0, noisiest=0.15, **FINE),
+    "flat": Style("Flat", "Flat shapes in clear colours.", FLAT, "MIT", shapes=FLAT, steps=1000, preserve=0.6, rank=6,
                   **FINE),
     "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=800, preserve=0.8),
-    "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=1000, **FINE),
-    "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=1100, preserve=0.15, **FINE),
+    "blueprint": Style("Blueprint", "White lines on blue squared paper.", look=blueprint, steps=2000, **FINE),
+    "neon": Style("Neon", "Glowing tubes on black.", look=neon, steps=1300, rank=6, **FINE),
     "sepia": Style("Sepia", "An old brown photograph.", look=sepia, steps=300),
     "poster": Style("Poster", "A screen print in four inks.", look=poster, steps=350),
 }  # fmt: skip
