@@ -52,6 +52,7 @@ def fitting(work: Path, style: Style) -> dict[str, np.ndarray]:
 def config(trigger: str, steps: int | None) -> TrainingConfig:
     """The same for all styles but for what is said in STYLES."""
     style = STYLES[trigger]
+    # With a tenth of the pictures without caption, what is to be left as it was there is hardly learnt.
     return TrainingConfig(
         trigger=trigger, steps=steps or style.steps, batch_size=8, learning_rate=2e-3, warmup=50, rank=style.rank,
         targets=style.targets, caption_dropout=0.3 if style.preserve else 0.1, preserve_unconditional=style.preserve,

@@ -61,7 +61,7 @@ class TrainingConfig:
         0.0, 0, 1, "share of those at which the base's own prediction is learnt: guidance then strengthens the style"
     )
     preserve_noisiest: float = _number(
-        0.0, 0, 1, "share of the time steps, the noisiest, at which it is too: shapes then stay the base's"
+        0.0, 0, 1, "share of the time steps, the noisiest, at which the base's prediction is learnt: its shapes stay"
     )
     precision: str = _choice(
         "float32", ("float32", "bfloat16"), "of the passes; bfloat16 is slow on a CPU without AVX-512 BF16 or AMX"

@@ -96,8 +96,8 @@ class Objective:
         picks = torch.randint(len(self.latents), (count,), generator=rng)
         turns = torch.randint(2**31, (count,), generator=rng).tolist()
         lot = torch.rand(count, generator=rng)
-        said, most = lot >= config.caption_dropout, self.noise.config.num_train_timesteps
-        steps = torch.randint(most, (count,), generator=rng).to(device)
+        said, total = lot >= config.caption_dropout, self.noise.config.num_train_timesteps
+        steps = torch.randint(total, (count,), generator=rng).to(device)
         latents = self.latents[picks.to(device)]
         noise = torch.randn(latents.shape, generator=rng).to(device)
         choices = [self.rows[pick] for pick in picks.tolist()]
@@ -105,7 +105,7 @@ class Objective:
         target = self.noise.get_velocity(latents, noise, steps) if self.kind == "v_prediction" else noise
         noisy = self.noise.add_noise(latents, noise, steps).to(self.components.unet.dtype)
         kept = (lot < config.caption_dropout * config.preserve_unconditional).to(device)
-        kept |= steps >= most * (1 - config.preserve_noisiest)
+        kept |= steps >= total * (1 - config.preserve_noisiest)
         if kept.any():
             with torch.no_grad(), switched_off(self.components.adapted(config).values()):
                 target[kept] = self.predict(noisy[kept], steps[kept], [rows[i] for i in kept.nonzero()])
