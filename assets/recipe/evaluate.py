@@ -11,11 +11,11 @@ named by the weights' hash, so that other weights are painted anew.
 import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from itertools import pairwise, product
+from itertools import chain, pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +55,8 @@ def pipeline() -> StableDiffusionXLPipeline:
     return pipe
 
 
-def paint(mix: Mix, prompts: list[str], seeds: list[int]) -> np.ndarray:
-    """One picture for each prompt: N x 128 x 128 x 3, uint8."""
+def paint(path: Path, mix: Mix, prompts: list[str], seeds: list[int]) -> None:
+    """One picture for each prompt, kept in a file: N x 128 x 128 x 3, uint8."""
     pipe = pipeline()
     for name, _ in mix:
         pipe.load_lora_weights(ADAPTERS, weight_name=f"{name}.safetensors", adapter_name=name)
@@ -68,32 +68,40 @@ def paint(mix: Mix, prompts: list[str], seeds: list[int]) -> np.ndarray:
                    generator=rng, output_type="np")  # fmt: skip
     if mix:
         pipe.unload_lora_weights()
-    return (out.images * 255).round().astype(np.uint8)
+    half_done = path.with_suffix(".part.npy")
+    np.save(half_done, (out.images * 255).round().astype(np.uint8))
+    half_done.replace(path)
 
 
 class Painter:
     """Paints in batches on several processes, and remembers what is done."""
 
     def __init__(self, work: Path, processes: int):
-        self.folder, self.pool = work / "evaluation", ProcessPoolExecutor(processes)
+        self.folder, self.pool, self.begun = work / "evaluation", ProcessPoolExecutor(processes), {}
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def __call__(self, prompts: Sequence[str], mix: Mix = ()) -> np.ndarray:
-        """Pictures of all prompts, number i from seed i."""
+    def begin(self, prompts: Sequence[str], mix: Mix = ()) -> dict[Path, Future | None]:
+        """The batches' files, number i from seed i, each with the work on it if it was not there. Does not wait."""
         files = [MODEL / "unet" / "diffusion_pytorch_model.safetensors"]
         files += [ADAPTERS / f"{name}.safetensors" for name, _ in mix]
         weights = [digest(file) for file in files]
-        parts = []
+        paths = []
         for start in range(0, len(prompts), BATCH):
             part = list(prompts[start : start + BATCH])
             key = sha256(json.dumps([weights, mix, part, start]).encode()).hexdigest()[:24]
-            path = self.folder / f"{key}.npy"
-            seeds = list(range(start, start + len(part)))
-            parts.append((path, None if path.exists() else self.pool.submit(paint, mix, part, seeds)))
-        for path, job in tqdm(parts, desc=" + ".join(f"{n} {w:g}" for n, w in mix) or "base", unit="batch"):
+            paths.append(path := self.folder / f"{key}.npy")
+            if path not in self.begun and not path.exists():
+                seeds = list(range(start, start + len(part)))
+                self.begun[path] = self.pool.submit(paint, path, mix, part, seeds)
+        return {path: self.begun.get(path) for path in paths}
+
+    def __call__(self, prompts: Sequence[str], mix: Mix = ()) -> np.ndarray:
+        """Pictures of all prompts, number i from seed i."""
+        parts = self.begin(prompts, mix)
+        for job in tqdm(parts.values(), desc=" + ".join(f"{n} {w:g}" for n, w in mix) or "base", unit="batch"):
             if job:
-                np.save(path, job.result())
-        return np.concatenate([np.load(path) for path, _ in parts])
+                job.result()
+        return np.concatenate([np.load(path) for path in parts])
 
 
 @lru_cache
@@ -145,10 +153,12 @@ def prompt_to_picture(bench: Bench) -> Iterator[Measure]:
 
 
 def styles(bench: Bench) -> Iterator[Measure]:
-    labels = [bench.labels[i] for i in bench.held_out]
+    labels, mixes = [bench.labels[i] for i in bench.held_out], [((name, 1.0),) for name in bench.adapters]
+    for mix in ((), *mixes):
+        bench.paint.begin(labels, mix)
     base = bench.among(bench.paint(labels), bench.held_out, 5).mean().item()
-    for name in bench.adapters:
-        pictures = bench.paint(labels, ((name, 1.0),))
+    for mix in mixes:
+        name, pictures = mix[0][0], bench.paint(labels, mix)
         right = (bench.styles(pictures).argmax(1) == LOOKS.index(name)).float().mean().item()
         kept = bench.among(pictures, bench.held_out, 5).mean().item() / max(base, 1e-9)
         yield Measure(f"{name}: style named right, {len(labels)} concepts it never saw", f"{right:.1%}", ">= 90%",
@@ -157,22 +167,21 @@ def styles(bench: Bench) -> Iterator[Measure]:
 
 
 def in_between(bench: Bench, count: int = 16) -> Iterator[Measure]:
-    some = bench.held_out[:count]
-    labels = [bench.labels[i] for i in some]
-    for name in bench.adapters:
-        scores = []
-        for weight in (0.0, 0.25, 0.5, 0.75, 1.0):
-            pictures = bench.paint(labels, ((name, weight),) if weight else ())
-            scores.append(bench.styles(pictures)[:, LOOKS.index(name)].mean().item())
+    labels = [bench.labels[i] for i in bench.held_out[:count]]
+    weighted = {name: [((name, w),) if w else () for w in (0.0, 0.25, 0.5, 0.75, 1.0)] for name in bench.adapters}
+    pairs = [((a, 0.5), (b, 0.5)) for a, b in zip(bench.adapters, bench.adapters[1:] + bench.adapters[:1])]
+    for mix in (*chain(*weighted.values()), *pairs):
+        bench.paint.begin(labels, mix)
+    for name, mixes in weighted.items():
+        scores = [bench.styles(bench.paint(labels, mix))[:, LOOKS.index(name)].mean().item() for mix in mixes]
         rises = all(a <= b + 0.005 for a, b in pairwise(scores))
         yield Measure(
             f"{name}: style score at 0, .25, .5, .75, 1", " ".join(f"{s:.2f}" for s in scores), "rises", rises
         )
-    shown, pairs = 0.0, list(zip(bench.adapters, bench.adapters[1:] + bench.adapters[:1]))
-    plain = bench.styles(bench.paint(labels)).mean(0)
+    shown, plain = 0.0, bench.styles(bench.paint(labels)).mean(0)
     for pair in pairs:
-        both = bench.styles(bench.paint(labels, tuple((name, 0.5) for name in pair))).mean(0)
-        shown += all(both[LOOKS.index(name)] > plain[LOOKS.index(name)] for name in pair) / len(pairs)
+        both = bench.styles(bench.paint(labels, pair)).mean(0)
+        shown += all(both[LOOKS.index(name)] > plain[LOOKS.index(name)] for name, _ in pair) / len(pairs)
     yield Measure(f"two at 0.5: both scores above the base's, {len(pairs)} pairs", f"{shown:.0%}", "all", shown > 0.999)
 
 
