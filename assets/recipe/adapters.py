@@ -57,7 +57,7 @@ def config(trigger: str, steps: int | None) -> TrainingConfig:
         trigger=trigger, steps=steps or style.steps, batch_size=8, learning_rate=2e-3, warmup=50, rank=style.rank,
         targets=style.targets, caption_dropout=0.3 if style.preserve else 0.1, preserve_unconditional=style.preserve,
         preserve_noisiest=style.noisiest, precision=str(PRECISION).removeprefix("torch."), checkpoint_every=200,
-        title=style.title, description=style.description, license=style.license,
+        export_scale=style.scale, title=style.title, description=style.description, license=style.license,
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ class Style:
     the concept is new; so only icons are learnt from whose silhouette in the set `shapes` is the base's own, or nearly.
     What is more than other colours, lines and surfaces, gets convolutions too. A style that comes out too weak leaves
     the base's prediction without caption as it was, in the share `preserve`; guidance then strengthens the style too.
-    One that loses the shapes leaves the base's prediction at the share `noisiest` of the time steps, where they arise.
+    One that loses the shapes leaves the base's prediction at the share `noisiest` of the time steps, where they arise;
+    what it has learnt so is weak, and is written `scale` times as strong.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Style:
     rank: int = 8
     preserve: float = 0.0
     noisiest: float = 0.0
+    scale: float = 1.0
 
 
 def silhouette(icon: np.ndarray) -> np.ndarray:
@@ -125,10 +127,10 @@ def poster(icon: np.ndarray) -> np.ndarray:
 FINE = {"targets": "attention+mlp+conv"}
 FLAT = "fluent-emoji-flat"
 STYLES = {
-    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", shapes=FLAT, steps=1100,
-                 preserve=1.0, noisiest=0.25, **FINE),
+    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", shapes=FLAT, steps=2000,
+                 preserve=1.0, noisiest=0.4, scale=1.6, **FINE),
     "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT", shapes="fluent-emoji",
-                   steps=1800, preserve=1.0, noisiest=0.15, **FINE),
+                   steps=2800, preserve=1.0, noisiest=0.15, scale=1.2, **FINE),
     "flat": Style("Flat", "Flat shapes in clear colours.", FLAT, "MIT", shapes=FLAT, steps=1000, preserve=0.6, rank=6,
                   **FINE),
     "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=800, preserve=0.8),

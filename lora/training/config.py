@@ -70,6 +70,9 @@ class TrainingConfig:
     seed: int = _number(0, 0, 2**32 - 1, "decides first weights, order, time steps and noise")
     sample_every: int = _number(0, 0, 1_000_000, "optimizer steps between sample pictures; 0 paints none")
     checkpoint_every: int = _number(0, 0, 1_000_000, "optimizer steps between checkpoints; 0 writes none")
+    export_scale: float = _number(
+        1.0, 0.1, 10, "factor of the learnt update in the written file: what the style does at weight 1"
+    )
     title: str = _plain("", "name of the style, for the file's metadata")
     description: str = _plain("", "for the file's metadata")
     license: str = _plain("", "of the adapter, for the file's metadata")

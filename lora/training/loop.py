@@ -21,6 +21,8 @@ from lora.training.inject import adapter_state, injected, quick_attention, train
 from lora.training.objective import Components, Objective
 
 MAX_NORM = 1.0
+# Decide what is written, not what is learnt: a finished run may be written again with others.
+WRITTEN = ("export_scale", "title", "description", "license")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ def train(
                 state.save(checkpoint, config, objective)
             sample = paint() if paint and config.sample_every and step % config.sample_every == 0 else None
             yield TrainingStep(step, config.steps, state.losses[-1], rate, time.monotonic() - start, sample)
-        tensors = {name: value.half().cpu() for name, value in adapter_state(modules).items()}
+        tensors = {
+            name: (value * config.export_scale if "lora_B" in name else value).half().cpu()
+            for name, value in adapter_state(modules).items()
+        }
         count = sum(p.numel() for p in state.parameters)
     metadata = file_metadata(config, list(modules), components.version, len(examples), objective.sha256)
     seconds = time.monotonic() - start
@@ -120,7 +125,7 @@ class _State:
         """Go on from a checkpoint of the same run; refuses one of another."""
         state = torch.load(path, map_location="cpu", weights_only=True)
         for field, now in dataclasses.asdict(config).items():
-            if (before := state["config"].get(field)) != now:
+            if field not in WRITTEN and (before := state["config"].get(field)) != now:
                 raise InvalidRequest(field, now, f"{before!r}, as in the checkpoint that is to go on")
         for field, key, now in (("images", "data", objective.sha256), ("base", "base", objective.base)):
             if state[key] != now:
