@@ -79,7 +79,8 @@ def shared() -> Server:
     scratch = tempfile.TemporaryDirectory(prefix="atelier-test-")
     atexit.register(scratch.cleanup)
     folder = Path(scratch.name)
-    model, styles = tiny_sdxl(folder), folder / "styles"
+    # Slow enough for whoever comes in the middle of a picture.
+    model, styles = tiny_sdxl(folder, levels=2), folder / "styles"
     styles.mkdir()
     components = load(load_profile(base_model=str(model)))
     library_with(components, styles, *STYLES)

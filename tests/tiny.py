@@ -42,33 +42,38 @@ def text_config(words: CLIPTokenizer, width: int) -> CLIPTextConfig:
     )  # fmt: skip
 
 
-def vae() -> AutoencoderKL:
+def vae(levels: int) -> AutoencoderKL:
+    """Each level but the first halves the side."""
     return AutoencoderKL(
-        block_out_channels=(8, 16), down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4, norm_num_groups=4,
-        layers_per_block=1, sample_size=64,
+        block_out_channels=(8, 8, 16, 16)[-levels:], down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels, latent_channels=4, norm_num_groups=4,
+        layers_per_block=1, sample_size=SIDE,
     )  # fmt: skip
 
 
+SIDE = 64
 UNET = dict(
-    sample_size=32, in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(16, 32), norm_num_groups=8,
+    in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(16, 32), norm_num_groups=8,
     down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
 )  # fmt: skip
 NOISE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 
 
-def tiny_sdxl(folder: Path, **scheduler) -> Path:
-    """SDXL format: two text encoders, pooled embedding, time ids. 64 px and up."""
+def tiny_sdxl(folder: Path, levels: int = 4, **scheduler) -> Path:
+    """SDXL format: two text encoders, pooled embedding, time ids. 64 px and up.
+
+    With two levels in the autoencoder a latent stands for 2 x 2 pixels, not 8 x 8: a step takes three times as long.
+    """
     torch.manual_seed(0)
     first, second = tokenizer(folder / "t1"), tokenizer(folder / "t2", pad="!")
     unet = UNet2DConditionModel(
-        **UNET, cross_attention_dim=48, transformer_layers_per_block=(1, 2), attention_head_dim=(2, 4),
-        use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=32 + 6 * 8,
+        **UNET, sample_size=SIDE >> (levels - 1), cross_attention_dim=48, transformer_layers_per_block=(1, 2),
+        attention_head_dim=(2, 4), use_linear_projection=True, addition_embed_type="text_time",
+        addition_time_embed_dim=8, projection_class_embeddings_input_dim=32 + 6 * 8,
     )  # fmt: skip
     encoders = CLIPTextModel(text_config(first, 16)), CLIPTextModelWithProjection(text_config(second, 32))
     noise = EulerDiscreteScheduler(**NOISE, **(dict(timestep_spacing="leading", steps_offset=1) | scheduler))
-    StableDiffusionXLPipeline(vae(), *encoders, first, second, unet, noise).save_pretrained(folder / "model")
+    StableDiffusionXLPipeline(vae(levels), *encoders, first, second, unet, noise).save_pretrained(folder / "model")
     return folder / "model"
 
 
@@ -76,10 +81,10 @@ def tiny_sd15(folder: Path) -> Path:
     """SD 1.5 format: one text encoder, its last hidden state."""
     torch.manual_seed(1)
     words = tokenizer(folder / "t1")
-    unet = UNet2DConditionModel(**UNET, cross_attention_dim=16, attention_head_dim=4)
+    unet = UNet2DConditionModel(**UNET, sample_size=SIDE >> 3, cross_attention_dim=16, attention_head_dim=4)
     encoder = CLIPTextModel(text_config(words, 16))
     noise = PNDMScheduler(**NOISE, skip_prk_steps=True, steps_offset=1)
     StableDiffusionPipeline(
-        vae(), encoder, words, unet, noise, None, None, requires_safety_checker=False
+        vae(4), encoder, words, unet, noise, None, None, requires_safety_checker=False
     ).save_pretrained(folder / "model")
     return folder / "model"

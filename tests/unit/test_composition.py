@@ -122,7 +122,7 @@ def test_unchanged_mix_merges_nothing_and_order_does_not_matter(model, monkeypat
 MIXES = st.lists(st.tuples(st.sampled_from(["ink", "gloss", "broken"]), st.sampled_from([0, 0.3, 1, -2])), max_size=3)
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(MIXES, max_size=5))
 def test_any_sequence_of_mixes_and_failures_restores_every_bit(model, mixes):
     _, components, library = model

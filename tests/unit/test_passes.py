@@ -46,8 +46,8 @@ def tiny_vae(tmp_path_factory):
     """A model with the small autoencoder that the embedded model has."""
     folder = tiny.tiny_sdxl(tmp_path_factory.mktemp("vae"))
     torch.manual_seed(2)
-    layers = dict(num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1))
-    widths = dict(encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8))
+    layers = dict(num_encoder_blocks=(1,) * 4, num_decoder_blocks=(1,) * 4)
+    widths = dict(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4)
     AutoencoderTiny(**widths, **layers, scaling_factor=0.7).save_pretrained(folder / "vae")
     index = (folder / "model_index.json").read_text()
     (folder / "model_index.json").write_text(index.replace("AutoencoderKL", "AutoencoderTiny"))
