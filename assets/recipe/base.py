@@ -200,17 +200,28 @@ def optimizers(model: Learner, peak: float) -> list[torch.optim.Optimizer]:
     Kernels lie channels last, so that each is a matrix in place: Muon's parameters are views of the module's own.
     """
     learnt = [p for p in model.parameters() if p.requires_grad]
-    rates = {"lr": peak, "weight_decay": 0.01}
-    if PRECISION is torch.float32:
-        # Torch's Muon multiplies in bfloat16, whatever it gets: here that would be a minute a step.
-        return [torch.optim.AdamW(learnt, **rates, betas=(0.9, 0.99), fused=True)]
     large = [p for p in learnt if p.ndim > 1 and min(len(p), p[0].numel()) >= 64]
+    if PRECISION is torch.float32:
+        # Torch's own multiplies in bfloat16 whatever it gets, and kernels would take as long again as the rest.
+        torch.optim._muon._zeropower_via_newtonschulz = orthogonal
+        large = [p for p in large if p.ndim == 2]
     chosen = set(map(id, large))
-    rest = [p for p in learnt if id(p) not in chosen]
+    rest, rates = [p for p in learnt if id(p) not in chosen], {"lr": peak, "weight_decay": 0.01}
     muon = torch.optim.Muon([matrix(p) for p in large], **rates, adjust_lr_fn="match_rms_adamw")
     for p, flat in zip(large, muon.param_groups[0]["params"]):
         p.register_post_accumulate_grad_hook(partial(_hand_over, flat))
     return [muon, torch.optim.AdamW(rest, **rates, betas=(0.9, 0.99), fused=True)]
+
+
+def orthogonal(grad: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> torch.Tensor:
+    """The nearest matrix with orthonormal rows or columns, roughly, by Newton-Schulz in the gradient's precision."""
+    a, b, c = coefficients
+    wide = grad.T if len(grad) > grad.shape[1] else grad
+    wide = wide / wide.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide.T if len(grad) > grad.shape[1] else wide
 
 
 def matrix(tensor: torch.Tensor) -> torch.Tensor:
