@@ -6,13 +6,15 @@ Run the stages in this order; each resumes from its last checkpoint in the work 
     python -m assets.recipe.autoencoder   pictures <-> latents                        1 hour
     python -m assets.recipe.clip          words <-> pictures, contrastive             20 minutes
     python -m assets.recipe.base          denoiser and text, on frozen latents        8 hours
+    python -m assets.recipe.padding       two nouns side by side, for the denoiser    30 minutes
+    python -m assets.recipe.base --pairs 0.7    once more, to learn to read them      2 hours
     python -m assets.recipe.adapters      the styles, by lora.training                5 minutes a style
     python -m assets.recipe.judge         a classifier of real icons                  1 hour
     python -m assets.recipe.evaluate      the table of the model card                 20 minutes
     python -m assets.recipe.contact       concepts x styles on one sheet              2 minutes
 
 The times are those of a processor that multiplies bfloat16 (AVX-512 BF16, AMX). On others all runs in float32, which
-takes three times as long and more, and `base` learns by AdamW alone.
+takes three times as long and more, and Muon has the linear layers of `base` only.
 
 `pip install -r assets/recipe/requirements.txt` first; `npm` must be on the path. Nothing here is needed to run the app.
 """
