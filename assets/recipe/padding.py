@@ -22,7 +22,7 @@ from assets.recipe.common import Clock, arguments, load, save
 from assets.recipe.data import Icon, concepts
 
 BATCH, PEAK = 48, 1e-3
-# A random direction, half as long as the states.
+# A random direction, a third as long as the states.
 MARK = torch.nn.functional.normalize(torch.randn(320, generator=torch.Generator().manual_seed(1)), dim=0) * 20
 # No name is longer, so that from here on there is only padding after one.
 AFTER = 14
@@ -90,9 +90,9 @@ def train(args) -> None:
         if clock.run - saved > 180:
             saved = clock.run
             save(path, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "steps": bar.n})
-    weights = model.state_dict()
-    known = {key: base[key] for key in ("seconds", "samples")}
-    save(args.work / "base.pt", {"model": weights, "average": weights} | known)
+    # What the optimizers knew of the former encoders is not kept.
+    base.pop("optimizers", None)
+    save(args.work / "base.pt", base | dict.fromkeys(("model", "average"), model.state_dict()))
     path.unlink(missing_ok=True)
 
 
