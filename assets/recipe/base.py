@@ -25,6 +25,8 @@ from assets.recipe.common import MODEL, PRECISION, Average, Clock, arguments, lo
 from assets.recipe.data import Icon, concepts, halved, over
 
 BATCH, PEAK, SHIFTS, BACKGROUNDS = 24, 4e-4, 3, 3
+# Muon's direction is a mean over twenty steps: to take it each second step, twice as far, saves a sixth of the time.
+EVERY = 2
 # Shares of plain, moved and coloured copies where there is one thing: what moves is learnt more slowly.
 MIX = np.array((0.9, 0.04, 0.06))
 JOINED = ("{} and {}", "a {} and a {}", "{}, {}", "a {} next to a {}", "the {} and the {}", "{} with {}")
@@ -195,7 +197,7 @@ def error_at(unet, alphas: torch.Tensor, step, noise, latents, hidden, pooled) -
 
 
 def optimizers(model: Learner, peak: float) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al. 2024) for all large matrices and kernels, AdamW for the rest, at one learning rate.
+    """Muon (Jordan et al. 2024) for all large matrices and kernels, to be stepped EVERY steps, AdamW for the rest.
 
     Kernels lie channels last, so that each is a matrix in place: Muon's parameters are views of the module's own.
     """
@@ -207,7 +209,8 @@ def optimizers(model: Learner, peak: float) -> list[torch.optim.Optimizer]:
         large = [p for p in large if p.ndim == 2]
     chosen = set(map(id, large))
     rest, rates = [p for p in learnt if id(p) not in chosen], {"lr": peak, "weight_decay": 0.01}
-    muon = torch.optim.Muon([matrix(p) for p in large], **rates, adjust_lr_fn="match_rms_adamw")
+    momentum = 0.95**EVERY
+    muon = torch.optim.Muon([matrix(p) for p in large], **rates, momentum=momentum, adjust_lr_fn="match_rms_adamw")
     for p, flat in zip(large, muon.param_groups[0]["params"]):
         p.register_post_accumulate_grad_hook(partial(_hand_over, flat))
     return [muon, torch.optim.AdamW(rest, **rates, betas=(0.9, 0.99), fused=True)]
@@ -230,7 +233,8 @@ def matrix(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _hand_over(flat: torch.Tensor, parameter: torch.Tensor) -> None:
-    flat.grad, parameter.grad = matrix(parameter.grad), None
+    grad, parameter.grad = matrix(parameter.grad), None
+    flat.grad = grad if flat.grad is None else flat.grad.add_(grad)
 
 
 def train(args) -> None:
@@ -252,25 +256,27 @@ def worker(rank: int, args, shared: dict, data: dict, icons: list[Icon], state: 
     torch.manual_seed(args.seed)
     model = Learner(args.work)
     model.load_state_dict(shared, assign=True)
-    steppers = optimizers(model, args.peak)
+    steppers = muon, adamw = optimizers(model, args.peak)
     for stepper, saved in zip(steppers, state.get("optimizers", ())):
         stepper.load_state_dict(saved)
     alphas = DDPMScheduler(**NOISE).alphas_cumprod
     draws = np.random.default_rng([args.seed, rank, state["samples"]])
     rng = torch.Generator().manual_seed(int(draws.integers(2**31)))
-    clock, parent = Clock(args.minutes, state["seconds"]), os.getppid()
+    clock, parent, step = Clock(args.minutes, state["seconds"]), os.getppid(), 0
     keep = None if rank else Keeper(args, model, steppers, state, clock)
     # A worker does not outlive the command that was killed.
     while not clock.over and os.getppid() == parent:
-        for group in (group for stepper in steppers for group in stepper.param_groups):
-            group["lr"] = clock.cosine(args.peak, floor=0.02)
+        rate = clock.cosine(args.peak, floor=0.02)
+        adamw.param_groups[0]["lr"], muon.param_groups[0]["lr"] = rate, rate * EVERY
         latents, texts = draw_batch(data, icons, draws, args.pairs)
         text = conditioned(model, texts, 77 if draws.random() < 1 / 3 else SHORT)
         loss = velocity_loss(model.unet, alphas, latents, *text, rng)
         loss.backward()
-        for stepper in steppers:
-            stepper.step()
-            stepper.zero_grad()
+        adamw.step()
+        adamw.zero_grad()
+        if (step := step + 1) % EVERY == 0:
+            muon.step()
+            muon.zero_grad()
         count += BATCH
         if keep and keep(loss.item(), int(count)):
             print("errors at t:", errors(Learner(args.work, keep.average.shadow), data, icons, alphas), flush=True)
