@@ -281,6 +281,9 @@ def worker(rank: int, args, shared: dict, data: dict, icons: list[Icon], state: 
         if keep and keep(loss.item(), int(count)):
             print("errors at t:", errors(Learner(args.work, keep.average.shadow), data, icons, alphas), flush=True)
             paint(args.work, keep.average.shadow)
+    # A look takes a minute, in which a run can end.
+    if keep:
+        keep.save(int(count))
 
 
 class Keeper:
@@ -299,14 +302,18 @@ class Keeper:
         self.steps, self.loss = self.steps + 1, 0.99 * self.loss + 0.01 * loss
         if self.steps % 100 == 0:
             print(f"{samples} samples {self.clock.total / 60:.1f} min loss {self.loss:.4f}", flush=True)
-        if self.clock.run - self.saved > 180 or self.clock.over:
-            self.saved = self.clock.run
-            now = {"model": self.model.state_dict(), "average": self.average.shadow, "samples": samples}
-            now |= {"seconds": self.clock.total, "optimizers": [stepper.state_dict() for stepper in self.steppers]}
-            save(self.file, now)
+        if self.clock.run - self.saved > 180:
+            self.save(samples)
         if look := self.clock.run - self.looked > 600:
             self.looked = self.clock.run
         return look
+
+    def save(self, samples: int) -> None:
+        """Write the checkpoint."""
+        self.saved = self.clock.run
+        now = {"model": self.model.state_dict(), "average": self.average.shadow, "samples": samples}
+        now |= {"seconds": self.clock.total, "optimizers": [stepper.state_dict() for stepper in self.steppers]}
+        save(self.file, now)
 
 
 @torch.no_grad()
