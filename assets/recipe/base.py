@@ -281,8 +281,8 @@ def worker(rank: int, args, shared: dict, data: dict, icons: list[Icon], state: 
         if keep and keep(loss.item(), int(count)):
             print("errors at t:", errors(Learner(args.work, keep.average.shadow), data, icons, alphas), flush=True)
             paint(args.work, keep.average.shadow)
-    # A look takes a minute, in which a run can end.
-    if keep:
+    # A look takes a minute, in which a run can end; but whoever killed the command may have begun anew.
+    if keep and clock.over:
         keep.save(int(count))
 
 
