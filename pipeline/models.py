@@ -94,7 +94,8 @@ EMBEDDED_PROFILE = ModelProfile(
         **sampling(ZERO_SNR), scheduler="Euler", width=128, height=128, size_min=64, size_max=256,
         hires_size_max=512, steps=25, guidance_scale=3.0, guidance_rescale=0.7, clip_skip_max=2,
     ),
-    examples=("a red apple", "penguin", "a rocket", "sunflower", "smiling face with sunglasses", "a green apple"),
+    examples=("a red apple", "penguin", "a rocket", "sunflower", "smiling face with sunglasses",
+              "a penguin and a red apple"),
     step_seconds=0.07,
 )  # fmt: skip
 
