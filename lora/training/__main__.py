@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--sample-prompt", default="", help="what sample pictures show; the trigger if not given")
     for field in dataclasses.fields(TrainingConfig):
         name, rules = "--" + field.name.replace("_", "-"), field.metadata
-        words = f"{rules['help']} (default: {field.default})"
+        words = rules["help"] + ("" if field.default is None else f" (default: {field.default})")
         if field.type is bool:
             out.add_argument(name, action=argparse.BooleanOptionalAction, default=field.default, help=words)
         elif "choices" in rules:

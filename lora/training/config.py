@@ -44,7 +44,9 @@ class TrainingConfig:
     steps: int = _number(500, 1, 1_000_000, "optimizer steps")
     batch_size: int = _number(4, 1, 256, "pictures in one pass")
     accumulation: int = _number(1, 1, 256, "passes whose gradients are averaged into one optimizer step")
-    learning_rate: float = _number(1e-4, 1e-7, 1.0, "peak; about 1e-4 for SDXL, 1e-3 and more for the embedded model")
+    learning_rate: float | None = _number(
+        None, 1e-7, 1.0, "peak; 1e-4 for bases of SD's size and 1e-3 for small ones such as the embedded, if not given"
+    )
     schedule: str = _choice("cosine", ("constant", "cosine", "linear"), "how the learning rate falls after warm-up")
     warmup: int = _number(20, 0, 100_000, "optimizer steps over which the learning rate rises from 0")
     targets: str = _choice("attention+mlp", TARGETS, "layers that are adapted")

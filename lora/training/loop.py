@@ -52,6 +52,8 @@ def train(
     while the adapter is active. Raises InvalidRequest, ModelError, or AdapterError where the loss is lost.
     """
     start = time.monotonic()
+    if config.learning_rate is None:
+        config = dataclasses.replace(config, learning_rate=components.usual_learning_rate)
     objective = Objective(components, examples, config)
     modules = components.adapted(config)
     size = sum(p.numel() for module in modules.values() for p in module.parameters())

@@ -55,6 +55,11 @@ class Components:
         """How many pixels stand behind one latent, along a side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
+    @property
+    def usual_learning_rate(self) -> float:
+        """A peak that suits the base: one of 25 million parameters needs more than one of a thousand million."""
+        return 1e-3 if sum(p.numel() for p in self.unet.parameters()) < 1e8 else 1e-4
+
     def adapted(self, config: TrainingConfig) -> dict[str, nn.Module]:
         """The modules that get adapter layers, by their names in the file."""
         names = ("text_encoder", "text_encoder_2") if config.text_encoders else ()

@@ -35,6 +35,19 @@ def sd15(tiny_sd15):
     return DiffusionPipeline.from_pretrained(tiny_sd15)
 
 
+@pytest.fixture(scope="module")
+def true_sdxl():
+    """The shapes of SDXL's UNet, without numbers."""
+    with torch.device("meta"):
+        return UNet2DConditionModel(
+            sample_size=128, block_out_channels=(320, 640, 1280), layers_per_block=2, cross_attention_dim=2048,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2, 10), attention_head_dim=(5, 10, 20), use_linear_projection=True,
+            addition_embed_type="text_time", addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816,
+        )  # fmt: skip
+
+
 def result(pipe, examples=EXAMPLES, checkpoint=None, paint=None, **changes) -> TrainedAdapter:
     *_, last = train(Components.of(pipe), examples, TrainingConfig(**FAST | changes), checkpoint, paint)
     return last
@@ -270,6 +283,12 @@ def test_metadata(sdxl, tmp_path):
     assert 0 < adapter.share < 1
 
 
+def test_the_usual_learning_rate_is_that_of_the_base(sdxl, true_sdxl):
+    assert result(sdxl, steps=1, learning_rate=None).metadata["ss_learning_rate"] == "0.001"
+    assert result(sdxl, steps=1, learning_rate=2e-3).metadata["ss_learning_rate"] == "0.002"
+    assert Components(true_sdxl, None, None, ()).usual_learning_rate == 1e-4
+
+
 def test_long_captions_are_reported(sdxl):
     assert result(sdxl, [Example(EXAMPLES[0].picture, ("cat " * 90,))], steps=1).notes == (
         "1 of 1 captions are longer than 77 tokens; what is beyond was not learnt.",
@@ -334,17 +353,9 @@ def test_snr_weights():
     assert torch.equal(snr_weights(alphas, "epsilon", None), torch.ones(3))
 
 
-def test_share_of_the_true_sdxl():
+def test_share_of_the_true_sdxl(true_sdxl):
     """Rank 8 on attention stays under 1 % of SDXL's 2.57 billion numbers."""
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(
-            sample_size=128, block_out_channels=(320, 640, 1280), layers_per_block=2, cross_attention_dim=2048,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            transformer_layers_per_block=(1, 2, 10), attention_head_dim=(5, 10, 20), use_linear_projection=True,
-            addition_embed_type="text_time", addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816,
-        )  # fmt: skip
-    assert sum(p.numel() for p in unet.parameters()) == 2_567_463_684
-    assert trainable_parameters(unet, 8, "attention")[1] < 0.01
-    assert trainable_parameters(unet, 16, "attention+mlp") == (41_861_120, pytest.approx(0.0163, abs=1e-4))
-    assert trainable_parameters(unet, 4, "attention") == (5_806_080, pytest.approx(0.00226, abs=1e-5))
+    assert sum(p.numel() for p in true_sdxl.parameters()) == 2_567_463_684
+    assert trainable_parameters(true_sdxl, 8, "attention")[1] < 0.01
+    assert trainable_parameters(true_sdxl, 16, "attention+mlp") == (41_861_120, pytest.approx(0.0163, abs=1e-4))
+    assert trainable_parameters(true_sdxl, 4, "attention") == (5_806_080, pytest.approx(0.00226, abs=1e-5))
