@@ -14,7 +14,8 @@ class Style:
     """One adapter to be. `look` turns an icon of the set `source` (RGBA, uint8) into a picture (RGB, float 0..255).
 
     Another set draws many of its concepts in other shapes. Whoever learns those paints the mean of many shapes where
-    the concept is new; so only icons are learnt from whose silhouette in the set `shapes` is the base's own, or nearly.
+    the concept is new; so only icons are learnt from whose silhouette in the set `shapes` is the base's own, or nearly;
+    from all where none is named, which does for a style that leaves the shapes to the base (`noisiest`).
     What is more than other colours, lines and surfaces, gets convolutions too. A style that comes out too weak leaves
     the base's prediction without caption as it was, in the share `preserve`; guidance then strengthens the style too.
     One that loses the shapes leaves the base's prediction at the share `noisiest` of the time steps, where they arise;
