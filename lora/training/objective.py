@@ -57,7 +57,7 @@ class Components:
 
     @property
     def usual_learning_rate(self) -> float:
-        """A peak that suits the base: one of 25 million parameters needs more than one of a thousand million."""
+        """A peak that suits the base: a UNet of ten million parameters needs more than one of a thousand million."""
         return 1e-3 if sum(p.numel() for p in self.unet.parameters()) < 1e8 else 1e-4
 
     def adapted(self, config: TrainingConfig) -> dict[str, nn.Module]:
