@@ -14,6 +14,13 @@ def server():
     return serving.shared()
 
 
+SETTLED = """() => new Promise((done) => {
+  let frames = 4;
+  const next = () => (frames-- ? requestAnimationFrame(next) : done());
+  next();
+})"""
+
+
 # Closed after this folder: Playwright keeps an event loop running in this thread, which asyncio.run does not like.
 @pytest.fixture(scope="package")
 def chromium():
@@ -42,11 +49,20 @@ class Visit:
         for part in ('.stage[data-status="empty"]', ".card", ".example", "#settings .label-wrap", "#paint"):
             self.page.wait_for_selector(part)
 
+    def open(self, part: str = "#settings .label-wrap >> nth=0", shows: str = "#seed input") -> None:
+        """Open a closed part of the page and wait until what it shows keeps what is written into it.
+
+        Gradio gives fields that come into sight their first values once more, a frame or two later.
+        """
+        self.page.click(part)
+        self.page.wait_for_selector(shows)
+        self.page.evaluate(SETTLED)
+
     def paint(self, prompt: str, **numbers: int) -> None:
         """Write a prompt, set numbers in the settings by their labels, press Paint."""
         self.page.fill("#prompt textarea", prompt)
         if numbers and not self.page.get_by_label("number input for Steps").is_visible():
-            self.page.click("#settings .label-wrap")
+            self.open()
         for label, number in numbers.items():
             self.page.get_by_label(f"number input for {label}").fill(str(number))
             self.page.keyboard.press("Tab")

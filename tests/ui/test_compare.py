@@ -12,7 +12,7 @@ def compare(visit, **options):
     here = visit(**options)
     page = here.page
     page.fill("#prompt textarea", "a red apple")
-    page.click("#settings .label-wrap >> nth=0")
+    here.open()
     page.get_by_label("number input for Steps").fill("4")
     page.keyboard.press("Tab")
     page.get_by_role("tab", name="Compare").click()

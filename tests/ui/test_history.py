@@ -169,7 +169,7 @@ def test_what_a_dropped_picture_has_that_is_not_here_is_said(visit):
     assert "Restored, but not all of it" in said and "'gone', weight 0.5 is missing" in said
     assert "scheduler is 'Restart'" in said and "'<b>x</b>'" in said
     assert here.page.input_value("#prompt textarea") == "a castle"
-    here.page.click("#settings .label-wrap")
+    here.open()
     assert here.page.input_value("#seed input") == "9"
     assert "does not say how it was made" in drop(here, "plain.png", png().getvalue())
     assert "Only PNG, JPEG and WebP" in drop(here, "a.txt", b"x", "text/plain")

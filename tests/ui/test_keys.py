@@ -9,8 +9,7 @@ def test_paint_and_cancel_without_a_mouse(visit):
     assert page.input_value("#prompt textarea") == "a red apple / with ? and 2"
     page.keyboard.press("Control+Enter")
     here.until("done")
-    page.click("#settings .label-wrap")
-    page.wait_for_timeout(300)
+    here.open()
     page.get_by_label("number input for Steps").fill("150")
     page.keyboard.press("Tab")
     page.keyboard.press("Control+Enter")

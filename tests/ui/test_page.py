@@ -117,14 +117,14 @@ def test_what_it_takes_is_told_before(visit):
 def test_painting_over_a_picture_takes_fewer_steps_and_is_said_to(visit, server):
     here = visit()
     page = here.page
-    page.click("#settings .label-wrap")
+    here.open()
     for label, number in {"Steps": 150, "Pictures": 4}.items():
         page.get_by_label(f"number input for {label}").fill(str(number))
         page.keyboard.press("Tab")
     seconds = "(least) => +document.querySelector('.forecast')?.textContent.match(/^About (\\d+) s[.]$/)?.[1] > least"
     page.wait_for_function(seconds, arg=1)
     before = page.inner_text(".forecast")
-    page.get_by_text("Start from a picture").click()
+    here.open("text=Start from a picture", "#start")
     page.get_by_label("number input for Strength: how much").fill("0.05")
     page.keyboard.press("Tab")
     page.set_input_files("#start input[type=file]", next(server.scratch.parent.glob("styles/neon.webp")))

@@ -135,14 +135,14 @@ def test_the_hub_is_searched_and_a_style_of_it_put_on(visit, server, mine):
 def test_the_settings_draw_the_noise_and_take_a_picture_to_start_from(visit, server):
     here = visit()
     page = here.page
-    page.click("#settings .label-wrap >> nth=0")
+    here.open()
     page.wait_for_selector(".levels-dot")
     before = page.locator(".levels-dot").count()
     page.get_by_label("number input for Steps").fill("7")
     page.keyboard.press("Tab")
     page.wait_for_function("document.querySelectorAll('.levels-dot').length === 8")
     assert before != 8 and "Noise over 7 steps" in page.inner_text(".levels figcaption")
-    page.click("text=Start from a picture")
+    here.open("text=Start from a picture", "#start")
     page.set_input_files("#start input[type=file]", next(server.scratch.parent.glob("styles/neon.webp")))
     page.wait_for_selector("#start img")
     here.paint("a red apple", Steps=4)

@@ -33,7 +33,7 @@ def test_a_prompt_style_is_written_around_the_prompt_and_taken_off_again(visit):
     look.click()
     text = page.input_value("#prompt textarea")
     assert "a red apple" in text and "impasto" in text and look.get_attribute("aria-pressed") == "true"
-    page.click("#settings .label-wrap >> nth=0")
+    here.open()
     assert "photo" in page.input_value("#negative textarea")
     look.click()
     assert page.input_value("#prompt textarea") == "a red apple" and page.input_value("#negative textarea") == ""
@@ -45,8 +45,9 @@ def test_a_prompt_style_is_written_around_the_prompt_and_taken_off_again(visit):
 
 
 def test_a_tier_sets_what_belongs_together(visit):
-    page = visit().page
-    page.click("#settings .label-wrap >> nth=0")
+    here = visit()
+    page = here.page
+    here.open()
     seen = []
     for name in ("Fast", "Quality", "Balanced"):
         page.click(f"#tiers button:has-text('{name}')")
