@@ -27,6 +27,8 @@ def parser() -> argparse.ArgumentParser:
     out = argparse.ArgumentParser("python -m lora.training", description=__doc__)
     out.formatter_class = argparse.RawDescriptionHelpFormatter
     out.add_argument("--images", type=Path, required=True, help="folder with pictures")
+    words = "folder with the same pictures, by name, as the base paints them; to be used with --preserve-noisiest"
+    out.add_argument("--before", type=Path, help=words)
     out.add_argument("--output", type=Path, required=True, help="adapter file to write, .safetensors")
     out.add_argument("--base", default=str(EMBEDDED), help="folder or repository of an SDXL or SD 1.5 model")
     out.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -47,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     """Load, train, write."""
     config = TrainingConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(TrainingConfig)})
-    examples = read_folder(args.images, config.trigger, config.captions)
+    examples = read_folder(args.images, config.trigger, config.captions, args.before)
     pipe = DiffusionPipeline.from_pretrained(args.base).to(args.device)
     pipe.set_progress_bar_config(disable=True)
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Pictures and what they are called. Whatever cannot be used is refused by name; nothing is left out in silence."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,10 +17,14 @@ MAX_PIXELS, MAX_CAPTION = 2**26, 2_000
 
 @dataclass(frozen=True)
 class Example:
-    """One picture of the style (RGB) and its captions, of which each showing draws one."""
+    """One picture of the style (RGB) and its captions, of which each showing draws one.
+
+    `before` is the same thing in the same place without the style, as the base paints it, where that is known.
+    """
 
     picture: Image.Image
     captions: tuple[str, ...]
+    before: Image.Image | None = None
 
 
 def captions_of(text: str, trigger: str) -> tuple[str, ...]:
@@ -36,14 +40,29 @@ def read_examples(files: Sequence[Path], captions: Iterable[str], trigger: str) 
     return [Example(open_picture(file), captions_of(text.strip(), trigger)) for file, text in pairs]
 
 
-def read_folder(folder: Path, trigger: str, captions: bool = True) -> list[Example]:
-    """All pictures of a folder by name, with `NAME.txt` as caption if `captions`; other files are not looked at."""
+def read_folder(folder: Path, trigger: str, captions: bool = True, before: Path | None = None) -> list[Example]:
+    """All pictures of a folder by name, with `NAME.txt` as caption if `captions`; other files are not looked at.
+
+    `before` is a folder with a picture of the same name for each, whatever its format: `Example.before`.
+    """
+    files = _pictures("images", folder)
+    texts = [_caption(f.with_suffix(".txt"), trigger) if captions else "" for f in files]
+    examples = read_examples(files, texts, trigger)
+    if before is None:
+        return examples
+    plain = {file.stem: file for file in _pictures("before", before)}
+    if missing := [file.stem for file in files if file.stem not in plain]:
+        raise InvalidRequest("before", f"missing {missing[0]}", "a picture of the same name for each in images")
+    return [replace(e, before=open_picture(plain[file.stem], "before")) for e, file in zip(examples, files)]
+
+
+def _pictures(field: str, folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise InvalidRequest("images", folder.name, "a folder with pictures")
+        raise InvalidRequest(field, folder.name, "a folder with pictures")
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES)
     if not files:
-        raise InvalidRequest("images", folder.name, "a folder with pictures (" + ", ".join(sorted(SUFFIXES)) + ")")
-    return read_examples(files, [_caption(f.with_suffix(".txt"), trigger) if captions else "" for f in files], trigger)
+        raise InvalidRequest(field, folder.name, "a folder with pictures (" + ", ".join(sorted(SUFFIXES)) + ")")
+    return files
 
 
 def _caption(file: Path, trigger: str) -> str:
@@ -60,16 +79,16 @@ def _caption(file: Path, trigger: str) -> str:
         raise InvalidRequest("captions", file.name, "text in UTF-8") from None
 
 
-def open_picture(file: Path) -> Image.Image:
+def open_picture(file: Path, field: str = "images") -> Image.Image:
     """A picture as RGB, upright, transparent parts white."""
     try:
         with Image.open(file) as image:
             if image.width * image.height > MAX_PIXELS:
                 size = f"{file.name} of {image.width}x{image.height}"
-                raise InvalidRequest("images", size, f"at most {MAX_PIXELS} pixels each")
+                raise InvalidRequest(field, size, f"at most {MAX_PIXELS} pixels each")
             image = ImageOps.exif_transpose(image).convert("RGBA")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise InvalidRequest("images", file.name, "a readable picture") from None
+        raise InvalidRequest(field, file.name, "a readable picture") from None
     white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, image).convert("RGB")
 
@@ -79,9 +98,9 @@ def square(picture: Image.Image, side: int) -> np.ndarray:
     return np.asarray(ImageOps.fit(picture.convert("RGB"), (side, side), Image.Resampling.LANCZOS))
 
 
-def pixels(examples: Sequence[Example], side: int) -> torch.Tensor:
+def pixels(pictures: Sequence[Image.Image], side: int) -> torch.Tensor:
     """All pictures as N x 3 x side x side, uint8."""
-    return torch.from_numpy(np.stack([square(e.picture, side) for e in examples])).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(np.stack([square(picture, side) for picture in pictures])).permute(0, 3, 1, 2).contiguous()
 
 
 def data_sha256(pictures: torch.Tensor, examples: Sequence[Example]) -> str:

@@ -1,5 +1,6 @@
 """What is learnt: the loss of a random batch of pictures under the base model's own noise and text."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -80,10 +81,15 @@ class Objective:
         self.side = config.resolution or components.side
         if self.side % components.pixels_per_latent:
             raise InvalidRequest("resolution", self.side, f"a multiple of {components.pixels_per_latent}")
-        pictures = pixels(examples, self.side)
-        self.sha256 = data_sha256(pictures, examples)
+        pictures = pixels([e.picture for e in examples], self.side)
+        before = pixels([e.before or e.picture for e in examples], self.side)
+        shown = pictures if torch.equal(pictures, before) else torch.cat([pictures, before])
+        self.sha256 = data_sha256(shown, examples)
         self.base = fingerprint(components.unet)
-        self.latents = encode_pictures(components.vae, pictures)
+        latents = encode_pictures(components.vae, shown)
+        self.latents, self.before = latents[: len(examples)], latents[-len(examples) :]
+        # The noisiest step at which the style is learnt: a sampler comes to it by the base's predictions.
+        self.switch = math.ceil(self.noise.config.num_train_timesteps * (1 - config.preserve_noisiest)) - 1
         # Row 0 is the empty caption.
         self.texts = list(dict.fromkeys(("", *(text for e in examples for text in e.captions))))
         row = {text: i for i, text in enumerate(self.texts)}
@@ -101,22 +107,36 @@ class Objective:
         picks = torch.randint(len(self.latents), (count,), generator=rng)
         turns = torch.randint(2**31, (count,), generator=rng).tolist()
         lot = torch.rand(count, generator=rng)
-        said, total = lot >= config.caption_dropout, self.noise.config.num_train_timesteps
-        steps = torch.randint(total, (count,), generator=rng).to(device)
-        latents = self.latents[picks.to(device)]
-        noise = torch.randn(latents.shape, generator=rng).to(device)
+        said = lot >= config.caption_dropout
+        steps = torch.randint(len(self.noise.alphas_cumprod), (count,), generator=rng).to(device)
+        noise = torch.randn(self.latents[picks].shape, generator=rng).to(device)
+        latents, noise = self.underway(picks.to(device), noise, steps)
         choices = [self.rows[pick] for pick in picks.tolist()]
         rows = [choice[turn % len(choice)] if say else 0 for choice, turn, say in zip(choices, turns, said)]
         target = self.noise.get_velocity(latents, noise, steps) if self.kind == "v_prediction" else noise
         noisy = self.noise.add_noise(latents, noise, steps).to(self.components.unet.dtype)
         kept = (lot < config.caption_dropout * config.preserve_unconditional).to(device)
-        kept |= steps >= total * (1 - config.preserve_noisiest)
+        kept |= steps > self.switch
         if kept.any():
             with torch.no_grad(), switched_off(self.components.adapted(config).values()):
                 target[kept] = self.predict(noisy[kept], steps[kept], [rows[i] for i in kept.nonzero()])
         errors = (self.predict(noisy, steps, rows) - target).square().mean((1, 2, 3))
         alphas = self.noise.alphas_cumprod.to(device)[steps]
         return (errors * snr_weights(alphas, self.kind, config.min_snr_gamma)).mean()
+
+    def underway(
+        self, picks: torch.Tensor, noise: torch.Tensor, steps: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents and noise whose mixture at `steps` is what a sampler meets on its way to these pictures.
+
+        Before the switch it goes to `before`, as the base paints it. From there on the probability flow to the
+        picture leaves the share sigma / sigma(switch) of their difference: as if the noise had held it all along.
+        """
+        latents, before = self.latents[picks], self.before[picks]
+        alpha = self.noise.alphas_cumprod[self.switch].item()
+        shift = (before - latents) * math.sqrt(alpha / (1 - alpha))
+        learnt = (steps <= self.switch)[:, None, None, None]
+        return torch.where(learnt, latents, before), torch.where(learnt, noise + shift, noise)
 
     def predict(self, noisy: torch.Tensor, steps: torch.Tensor, rows: list[int]) -> torch.Tensor:
         """What the UNet says of noisy latents N x C x h x w at their time steps, under the captions in `rows`."""

@@ -1,5 +1,6 @@
 """The adapter trainer on tiny random models of both formats."""
 
+import dataclasses
 import itertools
 import json
 import logging
@@ -254,6 +255,35 @@ def test_the_noisiest_steps_are_preserved_under_their_captions(sdxl, monkeypatch
     assert {bool(row) for _, row in base} == {True, False}
 
 
+def test_what_is_learnt_is_what_a_sampler_meets_that_began_with_the_base(sdxl):
+    """Deterministic steps (DDIM) with the right answer, from the base's picture under the switch's noise on."""
+    (red, blue), config = (EXAMPLES[0].picture, EXAMPLES[1].picture), TrainingConfig(**FAST, preserve_noisiest=0.3)
+    objective = Objective(Components.of(sdxl), [Example(red, ("apple",), before=blue)], config)
+    add, alphas = objective.noise.add_noise, objective.noise.alphas_cumprod
+    noise, one = torch.randn(objective.latents.shape, generator=torch.Generator().manual_seed(0)), torch.tensor([0])
+    assert not torch.allclose(objective.latents, objective.before, atol=0.05)
+    for early in (torch.tensor([999]), torch.tensor([700]), torch.tensor([699])):
+        met = add(*objective.underway(one, noise, early), early)
+        assert torch.allclose(met, add(objective.before, noise, early), atol=1e-5)
+    for last, step in itertools.pairwise((699, 660, 330, 30)):
+        wrong = (met - alphas[last].sqrt() * objective.latents) / (1 - alphas[last]).sqrt()
+        met = alphas[step].sqrt() * objective.latents + (1 - alphas[step]).sqrt() * wrong
+        step = torch.tensor([step])
+        assert torch.allclose(add(*objective.underway(one, noise, step), step), met, atol=1e-5)
+
+
+def test_a_picture_before_changes_what_is_learnt_unless_it_is_the_same(sdxl, tmp_path):
+    plain = result(sdxl, preserve_noisiest=0.3)
+    own = [dataclasses.replace(e, before=e.picture) for e in EXAMPLES]
+    assert same(result(sdxl, own, preserve_noisiest=0.3).tensors, plain.tensors)
+    other = [dataclasses.replace(EXAMPLES[0], before=EXAMPLES[1].picture), *EXAMPLES[1:]]
+    checkpoint = tmp_path / "red.checkpoint.pt"
+    changed = result(sdxl, other, checkpoint, preserve_noisiest=0.3, checkpoint_every=3)
+    assert not same(changed.tensors, plain.tensors)
+    with pytest.raises(InvalidRequest, match="images is 'another'"):
+        result(sdxl, EXAMPLES, checkpoint, preserve_noisiest=0.3, checkpoint_every=3)
+
+
 def test_sample_pictures_do_not_disturb(sdxl):
     def paint():
         torch.rand(7)
@@ -309,6 +339,23 @@ def test_folder(tmp_path):
     (tmp_path / "c.png").write_bytes(b"no picture")
     with pytest.raises(InvalidRequest, match=r"images is 'c\.png', but must be a readable picture"):
         read_folder(tmp_path, "ink")
+
+
+def test_folder_of_pictures_before(tmp_path):
+    images, before = tmp_path / "images", tmp_path / "before"
+    for folder, colour in ((images, "red"), (before, "blue")):
+        folder.mkdir()
+        Image.new("RGB", (8, 8), colour).save(folder / f"a.{'png' if folder is images else 'webp'}", lossless=True)
+    (example,) = read_folder(images, "ink", before=before)
+    assert (example.picture.getpixel((0, 0)), example.before.getpixel((0, 0))) == ((255, 0, 0), (0, 0, 255))
+    Image.new("RGB", (8, 8)).save(images / "b.png")
+    with pytest.raises(InvalidRequest, match="before is 'missing b', but must be a picture of the same name for each"):
+        read_folder(images, "ink", before=before)
+    (before / "b.png").write_bytes(b"no picture")
+    with pytest.raises(InvalidRequest, match=r"before is 'b\.png', but must be a readable picture"):
+        read_folder(images, "ink", before=before)
+    with pytest.raises(InvalidRequest, match="before is 'none', but must be a folder with pictures"):
+        read_folder(images, "ink", before=tmp_path / "none")
 
 
 @pytest.mark.parametrize(
