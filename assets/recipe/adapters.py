@@ -18,7 +18,7 @@ from tqdm import tqdm
 from assets.recipe.captions import caption
 from assets.recipe.common import ADAPTERS, MODEL, PRECISION, ROOT, quick
 from assets.recipe.data import concepts, held_out, read
-from assets.recipe.styles import STYLES, Style, alike, fitted, image
+from assets.recipe.styles import STYLES, Style, alike, fitted, image, on_white
 from lora.training import Components, Example, TrainedAdapter, TrainingConfig, train
 from lora.training.dataset import captions_of
 from lora.training.export import save_curve
@@ -36,7 +36,8 @@ def examples(work: Path, trigger: str) -> list[Example]:
             picture = fitted(picture, known[icon.name]) if style.shapes else picture
             wordings = (icon.label.lower(), *(caption(icon, rng) for _ in range(CAPTIONS - 1)))
             captions = (*wordings, captions_of(icon.label.lower(), trigger)[-1])
-            found.append(Example(image(style.look(picture)), captions))
+            before = image(on_white(known[icon.name])) if style.paired else None
+            found.append(Example(image(style.look(picture)), captions, before))
     return found
 
 

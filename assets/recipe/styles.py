@@ -19,7 +19,8 @@ class Style:
     What is more than other colours, lines and surfaces, gets convolutions too. A style that comes out too weak leaves
     the base's prediction without caption as it was, in the share `preserve`; guidance then strengthens the style too.
     One that loses the shapes leaves the base's prediction at the share `noisiest` of the time steps, where they arise;
-    what it has learnt so is weak, and is written `scale` times as strong.
+    what it has learnt so is weak, and is written `scale` times as strong. One that is `paired` learns besides to change
+    what the base has begun there, from the base's own icon; that is strong enough, or more than that.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Style:
     rank: int = 8
     preserve: float = 0.0
     noisiest: float = 0.0
+    paired: bool = False
     scale: float = 1.0
 
 
@@ -128,8 +130,8 @@ def poster(icon: np.ndarray) -> np.ndarray:
 FINE = {"targets": "attention+mlp+conv"}
 FLAT = "fluent-emoji-flat"
 STYLES = {
-    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", shapes=FLAT, steps=2000,
-                 preserve=1.0, noisiest=0.4, scale=1.6, **FINE),
+    "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", shapes=FLAT, steps=1600,
+                 preserve=1.0, noisiest=0.45, paired=True, scale=0.7, **FINE),
     "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT", shapes="fluent-emoji",
                    steps=2800, preserve=1.0, noisiest=0.15, scale=1.2, **FINE),
     "flat": Style("Flat", "Flat shapes in clear colours.", FLAT, "MIT", steps=4000, preserve=1.0, noisiest=0.3,
