@@ -82,7 +82,8 @@ class Objective:
         if self.side % components.pixels_per_latent:
             raise InvalidRequest("resolution", self.side, f"a multiple of {components.pixels_per_latent}")
         pictures = pixels([e.picture for e in examples], self.side)
-        before = pixels([e.before or e.picture for e in examples], self.side)
+        paired = any(e.before for e in examples)
+        before = pixels([e.before or e.picture for e in examples], self.side) if paired else pictures
         shown = pictures if torch.equal(pictures, before) else torch.cat([pictures, before])
         self.sha256 = data_sha256(shown, examples)
         self.base = fingerprint(components.unet)
