@@ -282,6 +282,8 @@ def test_a_picture_before_changes_what_is_learnt_unless_it_is_the_same(sdxl, tmp
     assert not same(changed.tensors, plain.tensors)
     with pytest.raises(InvalidRequest, match="images is 'another'"):
         result(sdxl, EXAMPLES, checkpoint, preserve_noisiest=0.3, checkpoint_every=3)
+    with pytest.raises(InvalidRequest, match=r"preserve_noisiest .* must be more than 0 with pictures before"):
+        result(sdxl, other)
 
 
 def test_sample_pictures_do_not_disturb(sdxl):
