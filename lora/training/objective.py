@@ -84,7 +84,7 @@ class Objective:
         pictures = pixels([e.picture for e in examples], self.side)
         paired = any(e.before for e in examples)
         if paired and not config.preserve_noisiest:
-            raise InvalidRequest("preserve_noisiest", 0.0, "more than 0 with pictures before, begun there")
+            raise InvalidRequest("preserve_noisiest", 0.0, "more than 0 with pictures before, or leave these out")
         before = pixels([e.before or e.picture for e in examples], self.side) if paired else pictures
         shown = pictures if torch.equal(pictures, before) else torch.cat([pictures, before])
         self.sha256 = data_sha256(shown, examples)
