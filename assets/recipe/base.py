@@ -20,7 +20,7 @@ from PIL import Image
 from torch import nn
 
 from assets.recipe import autoencoder, clip
-from assets.recipe.captions import caption
+from assets.recipe.captions import caption, filler
 from assets.recipe.common import MODEL, PRECISION, Average, Clock, arguments, load, mixed, quick, save
 from assets.recipe.data import Icon, concepts, halved, over
 
@@ -168,19 +168,31 @@ def joined(left: Icon, right: Icon, way: int) -> str:
     return JOINED[way].format(left.label.lower(), right.label.lower())
 
 
-def conditioned(model: Learner, texts: list[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states and pooled embeddings, zero where a caption is empty: what stands for no text at all."""
-    hidden, pooled = model.encode(texts, length)
-    said = torch.tensor([[bool(text)] for text in texts])
-    return hidden * said[:, None], pooled * said
+def prolonged(texts: list[str], rng: np.random.Generator) -> list[list[str]]:
+    """Captions in one to three chunks, as the app encodes long prompts: there is praise in the others, or before."""
+    chunks = [[filler(rng, 60) if text else "" for text in texts] for _ in range(rng.integers(3))]
+    begun = [f"{filler(rng, 50)}, {text}" if text and rng.random() < 0.5 else text for text in texts]
+    chunks.insert(rng.integers(len(chunks) + 1), begun)
+    return chunks
+
+
+def conditioned(model: Learner, chunks: list[list[str]], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hidden states of all chunks end to end, pooled embeddings of the first; zero where a caption is empty.
+
+    Zero is what stands for no text at all.
+    """
+    hidden, pooled = zip(*(model.encode(texts, length) for texts in chunks))
+    said = torch.tensor([[bool(text)] for text in chunks[0]])
+    return torch.cat(hidden, 1) * said[:, None], pooled[0] * said
 
 
 def velocity_loss(unet, alphas: torch.Tensor, latents, hidden, pooled, rng: torch.Generator) -> torch.Tensor:
     """Mean squared error of the predicted velocity v = sqrt(a) e - sqrt(1 - a) x (Salimans & Ho 2022)."""
-    uniform = torch.rand(len(latents), generator=rng)
-    # Three time steps of four come from the noisy end, where the silhouette is decided and text counts most.
-    uniform = torch.where(torch.arange(len(latents)) % 4 == 0, uniform, 1 - uniform.square())
-    step = (uniform * 1000).long().clamp(max=999)
+    # One time step of four comes from the noisy end, where the silhouette is decided and text counts most, the others
+    # from around the middle, where details are: logit-normal (Esser et al. 2024, arXiv:2403.03206).
+    noisy = 1 - torch.rand(len(latents), generator=rng).square()
+    middle = torch.randn(len(latents), generator=rng).sigmoid()
+    step = (torch.where(torch.arange(len(latents)) % 4 == 0, noisy, middle) * 1000).long().clamp(max=999)
     noise = torch.randn(latents.shape, generator=rng)
     return error_at(unet, alphas, step, noise, latents, hidden, pooled)
 
@@ -269,7 +281,7 @@ def worker(rank: int, args, shared: dict, data: dict, icons: list[Icon], state: 
         rate = clock.cosine(args.peak, floor=0.02)
         adamw.param_groups[0]["lr"], muon.param_groups[0]["lr"] = rate, rate * EVERY
         latents, texts = draw_batch(data, icons, draws, args.pairs)
-        text = conditioned(model, texts, 77 if draws.random() < 1 / 3 else SHORT)
+        text = conditioned(model, *((prolonged(texts, draws), 77) if draws.random() < 1 / 3 else ([texts], SHORT)))
         loss = velocity_loss(model.unet, alphas, latents, *text, rng)
         loss.backward()
         adamw.step()
