@@ -6,6 +6,7 @@ v-prediction with zero terminal SNR (Lin et al. 2023, arXiv:2305.08891), a tenth
 classifier-free guidance, averaged weights. Each process runs one thread, all on the same weights in shared memory.
 The layers of the text encoders learn too, at the same rate: contrastive training knew captions of one thing only, and
 what its encoders made of a second noun told the denoiser colours but no shape. Their token embeddings stay as they are.
+A third of the steps have captions of one to three chunks, praise in them: people write long prompts.
 Goes on from `base.pt` in the work folder, or else from the weights in `assets/model`. Samples are painted to
 `base.png` every ten minutes; `--export` writes the averaged weights to `assets/model` and trains nothing.
 """
