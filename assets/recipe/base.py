@@ -6,7 +6,7 @@ v-prediction with zero terminal SNR (Lin et al. 2023, arXiv:2305.08891), a tenth
 classifier-free guidance, averaged weights. Each process runs one thread, all on the same weights in shared memory.
 The layers of the text encoders learn too, at the same rate: contrastive training knew captions of one thing only, and
 what its encoders made of a second noun told the denoiser colours but no shape. Their token embeddings stay as they are.
-A third of the steps have captions of one to three chunks, praise in them: people write long prompts.
+A third of the steps have captions of one to three chunks, filled with praise: people write long prompts.
 Goes on from `base.pt` in the work folder, or else from the weights in `assets/model`. Samples are painted to
 `base.png` every ten minutes; `--export` writes the averaged weights to `assets/model` and trains nothing.
 """
@@ -170,7 +170,10 @@ def joined(left: Icon, right: Icon, way: int) -> str:
 
 
 def prolonged(texts: list[str], rng: np.random.Generator) -> list[list[str]]:
-    """Captions in one to three chunks, as the app encodes long prompts: there is praise in the others, or before."""
+    """Captions in one to three chunks, as the app encodes long prompts: each in one of them, praise in the others.
+
+    Half of the captions have praise before them in their own chunk too.
+    """
     chunks = [[filler(rng, 60) if text else "" for text in texts] for _ in range(rng.integers(3))]
     begun = [f"{filler(rng, 50)}, {text}" if text and rng.random() < 0.5 else text for text in texts]
     chunks.insert(rng.integers(len(chunks) + 1), begun)
@@ -178,10 +181,7 @@ def prolonged(texts: list[str], rng: np.random.Generator) -> list[list[str]]:
 
 
 def conditioned(model: Learner, chunks: list[list[str]], length: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states of all chunks end to end, pooled embeddings of the first; zero where a caption is empty.
-
-    Zero is what stands for no text at all.
-    """
+    """Hidden states of all chunks end to end, pooled embeddings of the first; zero, for no text, where it is empty."""
     hidden, pooled = zip(*(model.encode(texts, length) for texts in chunks))
     said = torch.tensor([[bool(text)] for text in chunks[0]])
     return torch.cat(hidden, 1) * said[:, None], pooled[0] * said
@@ -282,8 +282,8 @@ def worker(rank: int, args, shared: dict, data: dict, icons: list[Icon], state: 
         rate = clock.cosine(args.peak, floor=0.02)
         adamw.param_groups[0]["lr"], muon.param_groups[0]["lr"] = rate, rate * EVERY
         latents, texts = draw_batch(data, icons, draws, args.pairs)
-        text = conditioned(model, *((prolonged(texts, draws), 77) if draws.random() < 1 / 3 else ([texts], SHORT)))
-        loss = velocity_loss(model.unet, alphas, latents, *text, rng)
+        chunks, length = (prolonged(texts, draws), 77) if draws.random() < 1 / 3 else ([texts], SHORT)
+        loss = velocity_loss(model.unet, alphas, latents, *conditioned(model, chunks, length), rng)
         loss.backward()
         adamw.step()
         adamw.zero_grad()
