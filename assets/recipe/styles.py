@@ -133,7 +133,7 @@ STYLES = {
     "ink": Style("Ink", "Black ink on white paper.", "fluent-emoji-high-contrast", "MIT", shapes=FLAT, steps=1600,
                  preserve=1.0, noisiest=0.45, paired=True, **FINE),
     "gloss": Style("Gloss", "Glossy, with soft gradients and highlights.", "fluent-emoji", "MIT", shapes="fluent-emoji",
-                   steps=2800, preserve=1.0, noisiest=0.15, scale=1.14, **FINE),
+                   steps=2800, preserve=1.0, noisiest=0.15, scale=1.2, **FINE),
     "flat": Style("Flat", "Flat shapes in clear colours.", FLAT, "MIT", steps=4000, preserve=1.0, noisiest=0.3,
                   scale=1.2, **FINE),
     "pixel": Style("Pixel", "A small sprite of few colours.", look=pixel, steps=800, preserve=0.8),
