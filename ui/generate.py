@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 import gradio as gr
-from PIL import Image
 
 from lora.errors import UnknownJob, UnknownPicture
-from pipeline.decode import encode_png
-from pipeline.picture import MAX_BYTES
+from pipeline.picture import MAX_BYTES, UNREAD
 from pipeline.prompt_styles import PROMPT_STYLES
 from ui.errors import in_words
 from ui.files import shown_files, upload_route, uploaded_bytes
@@ -108,14 +106,13 @@ def add_forecast(studio: Studio, cost: gr.HTML, fields: dict[str, gr.components.
     """Keep the line under the button true: what a picture of these settings costs, and how long the queue is."""
     # What neither words nor styles change; before anything is written too.
     asked = {name: widget for name, widget in fields.items() if name not in ("prompt", "adapters")}
-    # What picture it is changes nothing either, only that there is one.
-    some_picture = encode_png(Image.new("RGB", (8, 8)))
 
     # Coroutines, so that they run on the event loop, where the turnstile lives.
     async def foresee(request: gr.Request, *values: object) -> dict:
         raw = dict(zip(asked, values)) | {"prompt": "x"}
         try:
-            return studio.foresee(raw | {"image": raw["image"] and some_picture}, request.session_hash)
+            # What picture it is changes nothing either, only that there is one.
+            return studio.foresee(raw | {"image": UNREAD if raw["image"] else None}, request.session_hash)
         except gr.Error as error:
             return {"error": error.message}
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import tracemalloc
 import zlib
 from contextlib import suppress
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lora.errors import InvalidRequest, TooLong
-from pipeline.picture import FORMATS, Picture
+from pipeline.parts import taken_apart
+from pipeline.picture import FORMATS, MAX_SCANS, Picture
+from tests.hostile import bombs
 
 
 def file(image: Image.Image, kind: str = "PNG", **how) -> bytes:
@@ -106,3 +109,79 @@ def test_a_damaged_file_is_read_or_refused(kind, cut, place, patch):
     data[place : place + len(patch)] = patch
     with suppress(InvalidRequest):
         assert len(Picture.read(bytes(data[: cut % (len(data) + 1)]), 16, 16).pixels) == 16 * 16 * 3
+
+
+REFUSED = {
+    "scans": (bombs.scans(), "a JPEG of 13 scans or more"),
+    "canvas": (bombs.wide_webp(), "16383 x 16383 pixels large"),
+    "lossless": (bombs.riff((b"VP8L", b"\x2f" + b"\xff" * 9)), "16384 x 16384 pixels large"),
+    "lossy": (bombs.riff((b"VP8 ", bytes(3) + b"\x9d\x01\x2a" + b"\xff\x3f" * 2)), "16383 x 16383 pixels large"),
+    "frame": (bombs.scans(1, 60_000, 60_000), "60000 x 60000 pixels large"),
+    **{f"parts {kind}": (bombs.many(kind), "made of more than 20000 parts") for kind in FORMATS},
+    "specks": (bombs.specks(), "made of more than 20000 parts"),
+}
+BARE = {
+    "zTXt": bombs.texts(2000), "iTXt": bombs.texts(500, kind=b"iTXt"), "exif png": bombs.exif_png(),
+    "exif png of 2 MB": bombs.exif_png(3000, 1_900_000), "exif jpeg": bombs.exif_jpeg(), "exif webp": bombs.exif_webp(),
+    "frames png": bombs.frames("PNG"), "frames webp": bombs.frames("WEBP"), "profile": bombs.profile(),
+    "xmp": bombs.deep_xmp(), "some scans": bombs.scans(MAX_SCANS - 9, 8, 8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_r1_what_would_take_long_is_refused_by_its_parts(name, monkeypatch):
+    monkeypatch.setattr(Image, "open", None)
+    data, says = REFUSED[name]
+    with pytest.raises(TooLong, match=f"image is {says}, but must be"):
+        Picture.read(data, 64, 64)
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_r1_what_is_no_pixel_is_left_out_unopened(name):
+    data = BARE[name]
+    tracemalloc.start()
+    assert colour(Picture.read(data, 16, 16), 8, 8) == ((77,) * 3 if name == "some scans" else (0, 0, 0))
+    assert tracemalloc.get_traced_memory()[1] < 2**20 + 3 * len(data)
+    tracemalloc.stop()
+
+
+def test_colours_of_every_kind_stay_what_they_were():
+    image = Image.new("RGB", (64, 64), (200, 100, 50))
+    kinds = {
+        "CMYK": file(image.convert("CMYK"), "JPEG", quality=95), "progressive": file(image, "JPEG", progressive=True),
+        "L": file(image.convert("L"), "JPEG"), "P": file(image.quantize(8)), "1": file(image.convert("1")),
+        "RGBA": file(image.convert("RGBA")), "lossless": file(image.convert("RGBA"), "WEBP", lossless=True),
+        "key": file(image, transparency=(1, 2, 3)), "large": file(image.resize((640, 640)), "JPEG"),
+    }  # fmt: skip
+    for kind, data in kinds.items():
+        theirs = Image.open(io.BytesIO(data)).convert("RGB").resize((16, 16), Image.Resampling.LANCZOS)
+        ours = np.array(Picture.read(data, 16, 16).image(), int)
+        assert abs(ours - np.array(theirs, int)).max() <= 2, kind
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_every_orientation_of_every_format_is_set_upright(kind, turned):
+    image = Image.radial_gradient("L").crop((40, 0, 200, 100)).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    data = file(image, kind, exif=exif, **({"quality": 100} if kind == "JPEG" else {"lossless": True}))
+    with Image.open(io.BytesIO(data)) as opened:
+        upright = ImageOps.fit(ImageOps.exif_transpose(opened).convert("RGB"), (32, 48), Image.Resampling.LANCZOS)
+    assert abs(np.array(Picture.read(data, 32, 48).image(), int) - np.array(upright, int)).max() <= 8
+
+
+def test_a_second_picture_after_the_first_is_left_out():
+    images = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+    data = file(images[0], "MPO", save_all=True, append_images=images[1:], quality=95)
+    assert colour(Picture.read(data + b"\xff\xda\0\2" * 500, 32, 32), 9, 9)[0] > 240
+
+
+@pytest.mark.parametrize("sign", [b"\xff", b"\xff\0", b"\0", b"\xff\xd0", b"\xff\xda\0\2", b"\xff\xfe\0\2", b"RIFF"])
+@pytest.mark.parametrize("start", [b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"\xff\xd8\xff\xda\0\2", b"RIFF\0\0\0\0WEBP"])
+def test_taking_apart_takes_linear_time(start, sign):
+    data = start + sign * (20 * 2**20 // len(sign))
+    begun = time.process_time()
+    with suppress(InvalidRequest):
+        assert sum(len(part.whole) for part in taken_apart(data, "image")[1]) <= len(data)
+    assert time.process_time() - begun < 2

@@ -1,0 +1,82 @@
+"""The process in which strangers' pictures are opened: `python -m pipeline.decoder`, bounded in memory and time.
+
+It answers one message after another and ends with its standard input. A message is a line of JSON and any bytes:
+
+    ["picture", {"width": 64, "height": 64}] and a file    ->  ["done", null] and the pixels, or ["refused", sentence]
+    ["inscription", {}] and a file                         ->  ["done", text], or ["refused", sentence]
+
+JSON, never pickle: the side that opens files may be taken over by one.
+"""
+
+import io
+import json
+import signal
+import struct
+import sys
+from contextlib import suppress
+from typing import BinaryIO
+
+from lora.errors import Described, InvalidRequest
+from pipeline.inscription import inscription
+from pipeline.picture import Picture
+
+try:
+    import resource
+except ImportError:  # Windows, where nothing is bounded.
+    resource = None
+
+# The largest WebP that is taken takes 280 MB, and any picture two seconds on a slow machine.
+MAX_MEMORY, MAX_SECONDS = 512 * 2**20, 8
+_HEAD = struct.Struct(">II")
+
+
+def send(pipe: BinaryIO, words: list, data: bytes = b"") -> None:
+    """Write a message. Raises OSError where nobody reads any more."""
+    text = json.dumps(words).encode()
+    pipe.write(_HEAD.pack(len(text), len(data)) + text)
+    pipe.write(data)
+    pipe.flush()
+
+
+def receive(pipe: BinaryIO) -> tuple[list, bytes]:
+    """Read a message. Raises EOFError where the other side has ended."""
+    text, data = _HEAD.unpack(_exactly(pipe, _HEAD.size))
+    return json.loads(_exactly(pipe, text)), _exactly(pipe, data)
+
+
+def _exactly(pipe: BinaryIO, size: int) -> bytes:
+    data = pipe.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def main() -> None:
+    """Answer until standard input ends. A picture that takes too long ends the process: SIGALRM is not caught."""
+    alarm = getattr(signal, "alarm", int)
+    # Not everywhere can a process bound itself.
+    with suppress(OSError, ValueError, AttributeError):
+        resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))
+    with suppress(EOFError):
+        while True:
+            (task, values), data = receive(sys.stdin.buffer)
+            alarm(MAX_SECONDS)
+            answer = _answer(task, values, data)
+            alarm(0)
+            send(sys.stdout.buffer, *answer)
+
+
+def _answer(task: str, values: dict, data: bytes) -> tuple[list, bytes]:
+    try:
+        if task == "inscription":
+            return ["done", inscription(io.BytesIO(data))], b""
+        return ["done", None], Picture.read(data, **values).pixels
+    except InvalidRequest as error:
+        return ["refused", str(error)], b""
+    except MemoryError:
+        error = Described("image", "a picture that takes too much memory to decode", "a smaller one")
+        return ["refused", str(error)], b""
+
+
+if __name__ == "__main__":
+    main()
