@@ -119,6 +119,10 @@ class Busy(AtelierError):
 
 def shown(value: object, most: int = 40) -> str:
     """A value as it may stand in a message: short, on one line, nothing unprintable."""
-    text = "empty" if value is None or value == "" else repr(value)
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    try:
+        text = "empty" if value is None or value == "" else repr(value[:most] if isinstance(value, str) else value)
+    # Python writes neither what is nested deeper than it calls nor a whole number of thousands of digits.
+    except (RecursionError, ValueError):
+        text = "too deep or too long to show"
+    text = "".join(c if c.isprintable() else "?" for c in text[: most + 1])
     return text if len(text) <= most else text[: most - 1] + "…"

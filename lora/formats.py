@@ -60,7 +60,7 @@ def read_adapter(path: Path, shapes: Shapes, header_only: bool = False) -> Adapt
     layers: dict[str, dict[str, torch.Tensor]] = {}
     ignored = tuple(key for key in file.tensors if key.startswith(NOT_LAYERS))
     for key, tensor in file.tensors.items():
-        if key in ignored:
+        if key.startswith(NOT_LAYERS):
             continue
         match = KEY.fullmatch(key)
         if match is None:

@@ -82,7 +82,12 @@ def parse(text: object) -> Reference:
     bad = InvalidRequest("repo_id", text, ALLOWED)
     if not isinstance(text, str) or len(text) > 1000 or not text.isprintable():
         raise bad
-    plain, url = text.strip(), urlsplit(text.strip() if "://" in text else f"//{text.strip()}")
+    plain = text.strip()
+    try:
+        url = urlsplit(plain if "://" in plain else f"//{plain}")
+    # Brackets that are no IPv6 address.
+    except ValueError:
+        raise bad from None
     if url.netloc.lower() in HOSTS:
         plain = unquote(url.path).strip("/")
         # .../blob/REVISION/FILE, as the Hub's pages are addressed.

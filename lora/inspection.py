@@ -201,5 +201,5 @@ def _examples(places: tuple[Place, ...]) -> list[str]:
 
 def one_line(value: str, most: int = MAX_TEXT) -> str:
     """A stranger's text, on one line and short."""
-    clean = "".join(c if c.isprintable() else " " for c in value)
+    clean = "".join(c if c.isprintable() else " " for c in value[: most + 1])
     return clean if len(clean) <= most else clean[: most - 1] + "…"

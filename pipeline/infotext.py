@@ -10,7 +10,7 @@ would not bring back as it was (one with a line "Negative prompt: ..." in it) st
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from lora.errors import InvalidRequest, TooLong
 from pipeline.variants import adapter_tags
@@ -30,7 +30,9 @@ _COMFY = {
     "dpmpp_2m_sde": "DPM++ 2M SDE", "dpmpp_sde": "DPM++ SDE", "ddim": "DDIM", "ddpm": "DDPM", "uni_pc": "UniPC",
     "uni_pc_bh2": "UniPC", "lcm": "LCM", "tcd": "TCD",
 }  # fmt: skip
-_FIELD = re.compile(r'\s{0,9}(\w[\w /-]{0,60}):\s{0,9}("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+# The name that ends at a colon, and a value in quotes, which may hold commas.
+_NAME, _QUOTED = re.compile(r"\w[\w /-]*\Z"), re.compile(r'\s*("(?:[^\\"]|\\.)*")(?:,|\Z)')
+_MAX_NAME = 61
 
 
 def write(details: Mapping, index: int = 0, more: Mapping[str, str] | None = None) -> str:
@@ -126,7 +128,7 @@ def _split(preset: str) -> tuple[str, str]:
 
 def _a1111(text: str) -> dict:
     *lines, last = text.strip("\n").split("\n")
-    fields = {name: _unquoted(value) for name, value in _FIELD.findall(last)}
+    fields = {name: _unquoted(value) for name, value in _named(last)}
     if len(fields) < 3:
         # As in A1111: without a line of settings all of it is prompt.
         lines, fields = [*lines, last], {}
@@ -139,6 +141,22 @@ def _a1111(text: str) -> dict:
     if (exact := _json(fields.pop("Adapters", ""), list)) is not None:
         values["adapters"] = exact
     return values | _settings(fields)
+
+
+def _named(line: str) -> Iterator[tuple[str, str]]:
+    """The fields of a line in order. No sign is looked at more than a few times, whatever it is."""
+    at = 0
+    while (colon := line.find(":", at)) >= 0:
+        name = _NAME.search(line[max(at, colon - _MAX_NAME) : colon])
+        at = colon + 1
+        if name is None:
+            continue
+        # A quote that is not closed is none. Later ones stand behind a backslash then, and begin no value.
+        quoted = _QUOTED.match(line, at)
+        end = quoted.end(1) if quoted else line.find(",", at)
+        end = end if end >= 0 else len(line)
+        yield name[0], quoted[1] if quoted else line[at:end]
+        at = end + 1
 
 
 def _tagged(name: str, numbers: tuple[float, ...]) -> dict:
@@ -187,30 +205,36 @@ def _preset(sampler: str, schedule: str) -> str:
 
 def _fooocus(found: dict) -> dict:
     """Fooocus' JSON, of its pictures ("guidance_scale") or of its log ("Guidance Scale")."""
-    fields = {re.sub(r"\W+", "_", str(name).strip().lower()): value for name, value in found.items()}
-    text = {name: str(fields.pop(name, "")) for name in ("prompt", "negative_prompt")}
-    values: dict = text | {"adapters": _fooocus_adapters(fields)}
-    sampler = re.sub("_gpu$", "", str(fields.pop("sampler", "")).lower())
+    fields = {re.sub(r"\W+", "_", name.strip().lower()): value for name, value in found.items()}
+    text = {name: _said(fields.pop(name, "")) for name in ("prompt", "negative_prompt")}
+    text["prompt"], tags = adapter_tags(text["prompt"])
+    values: dict = text | {"adapters": [*_fooocus_adapters(fields), *(_tagged(*tag) for tag in tags)]}
+    sampler = re.sub("_gpu$", "", _said(fields.pop("sampler", "")).lower())
     if sampler:
-        schedule = str(fields.pop("scheduler", "")).lower().replace("_", " ")
+        schedule = _said(fields.pop("scheduler", "")).lower().replace("_", " ")
         values["scheduler"] = _preset(_COMFY.get(sampler, sampler), schedule)
     for name, read in (("steps", _whole), ("seed", _whole), ("guidance_scale", _real), ("clip_skip", _whole)):
-        if name in fields and (value := read(str(fields[name]))) is not None:
+        if name in fields and (value := read(_said(fields[name]))) is not None:
             values[name] = max(0, value - 1) if name == "clip_skip" else value
             del fields[name]
-    if size := re.fullmatch(r"\D*(\d{1,6})\D+(\d{1,6})\D*", str(fields.get("resolution", "")), re.ASCII):
+    if size := re.fullmatch(r"\D*(\d{1,6})\D+(\d{1,6})\D*", _said(fields.get("resolution")), re.ASCII):
         values |= {"width": int(size[1]), "height": int(size[2])}
         del fields["resolution"]
-    return values | {"other": {name: str(value) for name, value in fields.items()}}
+    return values | {"other": {name: _said(value) for name, value in fields.items()}}
 
 
 def _fooocus_adapters(fields: dict) -> list[dict]:
     found = fields.pop("loras", [])
     pairs = [use[:2] for use in found if isinstance(use, list) and len(use) > 1] if isinstance(found, list) else []
     for name in [name for name in fields if re.fullmatch(r"lora(_combined)?_\d+", name)]:
-        pairs.append(str(fields.pop(name)).rpartition(" : ")[::2])
-    weights = ((str(name), _real(str(weight))) for name, weight in pairs)
+        pairs.append(_said(fields.pop(name)).rpartition(" : ")[::2])
+    weights = ((_said(name), _real(_said(weight))) for name, weight in pairs)
     return [{"id": name.removesuffix(".safetensors"), "weight": w} for name, w in weights if name and w is not None]
+
+
+def _said(value: object) -> str:
+    """A word or number of JSON as text, "" for what holds others: that may be deeper than Python writes."""
+    return str(value) if isinstance(value, (str, int, float)) else ""
 
 
 def _json(text: str, kind: type):

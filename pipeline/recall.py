@@ -9,6 +9,8 @@ from pipeline import infotext
 from pipeline.mix import adapter_mix
 from pipeline.request import GenerationRequest, Limits, usual
 
+# Of the adapters that a text names; a request takes fewer.
+MAX_USES = 50
 # Said elsewhere, or of no use to the reader.
 UNSAID = {"Version", "Lora hashes", "Model", "Model hash", "metadata_scheme", "version"}
 
@@ -41,15 +43,19 @@ def recall(text: str, limits: Limits, adapters: Sequence[Adapter], model: str) -
 
 def _adapters(uses: list, other: Mapping, adapters: Sequence[Adapter], notes: list[str]) -> list[dict]:
     """The uses of those that are here, by the ids that they have here."""
-    hashes = dict(re.findall(r"([^,:]+): ([0-9a-f]{8,64})", str(other.get("Lora hashes", ""))))
-    hashes = {name.strip(): digest for name, digest in hashes.items()}
+    pairs = (pair.rpartition(": ") for pair in str(other.get("Lora hashes", "")).split(","))
+    hashes = {name.strip(): digest for name, _, digest in pairs if re.fullmatch("[0-9a-f]{8,64}", digest)}
     ours, kept = other.get("Version") == infotext.VERSION, []
-    for use in uses:
-        name = use.get("id") if isinstance(use, dict) else use
+    if len(uses) > MAX_USES:
+        notes.append(f"It names {len(uses)} adapters, of which the first {MAX_USES} were looked at.")
+    for use in uses[:MAX_USES]:
+        use = use if isinstance(use, dict) else {"id": use}
+        name = use.get("id")
         digest = hashes.get(name, "") if isinstance(name, str) else ""
-        found = _same(str(name), digest, adapters)
+        found = _same(name, digest, adapters) if isinstance(name, str) else None
         if found is None:
-            weight = f", weight {use['weight']:g}" if isinstance(use, dict) and "weight" in use else ""
+            said = use.get("weight", "")
+            weight = f", weight {f'{said:g}' if isinstance(said, float) else shown(said)}" if "weight" in use else ""
             notes.append(f"The adapter {shown(name)}{weight} is missing here; add it to have the same picture.")
             continue
         if ours and digest and not found.sha256.startswith(digest):
@@ -89,6 +95,8 @@ def _valid(values: dict, instead: dict, limits: Limits, adapters: Sequence[Adapt
             GenerationRequest.create(values | {"prompt": values["prompt"] or "x"}, limits, find)
         except InvalidRequest as error:
             name = re.match(r"\w+", error.field)[0]
+            # A tag in the prompt is an adapter, too.
+            name = "prompt" if values[name] == instead[name] else name
             values[name] = instead[name]
             notes.append(f"Not restored: {error}")
         else:

@@ -184,7 +184,9 @@ def seeds(first: int, count: int) -> tuple[int, ...]:
 
 def drawn(prompt: str, negative: str, seeds: tuple[int, ...], wildcards: Wildcards | None) -> tuple:
     """(prompt, negative prompt) of each seed. Raises TooLong, or InvalidRequest for a style tag in a variant."""
-    texts = tuple((expand(prompt, seed, wildcards), expand(negative, seed, wildcards)) for seed in seeds)
+    texts = tuple(
+        (expand(prompt, seed, wildcards), expand(negative, seed, wildcards, "negative_prompt")) for seed in seeds
+    )
     for pair in texts:
         for field, value in zip(("prompt", "negative_prompt"), pair):
             if tags := adapter_tags(value)[1]:

@@ -44,15 +44,17 @@ def read_wildcards(folder: Path) -> dict[str, tuple[str, ...]]:
 
 def adapter_tags(text: str) -> tuple[str, tuple[tuple[str, tuple[float, ...]], ...]]:
     """The text without its `<lora:...>` tags, and the name and the numbers of each. Those inside { } stay."""
-    tags = []
+    tags, at, depth, last = [], 0, 0, text.rfind("}")
 
     def take(match: re.Match) -> str:
-        before, after = text[: match.start()], text[match.end() :]
+        nonlocal at, depth
+        depth += text.count("{", at, match.start()) - text.count("}", at, match.start())
+        at = match.start()
         try:
             numbers = tuple(float(n) for n in match[2].split(":")[1:])
         except ValueError:
             return match[0]
-        if before.count("{") > before.count("}") and "}" in after:
+        if depth > 0 and last >= match.end():
             return match[0]
         tags.append((match[1].strip(), numbers))
         return ""
@@ -62,9 +64,12 @@ def adapter_tags(text: str) -> tuple[str, tuple[tuple[str, tuple[float, ...]], .
     return (re.sub(" {2,}", " ", rest).strip() if tags else text), tuple(tags)
 
 
-def expand(text: str, seed: int, wildcards: Wildcards | None = None) -> str:
-    """Draw one variant; the same seed draws the same. Raises TooLong above MAX_CHARACTERS, MAX_DEPTH or MAX_WORK."""
-    return _Expansion(wildcards or {}).draw(text, random.Random(seed))
+def expand(text: str, seed: int, wildcards: Wildcards | None = None, field: str = "prompt") -> str:
+    """Draw one variant; the same seed draws the same.
+
+    Raises TooLong naming the `field` above MAX_CHARACTERS, MAX_DEPTH or MAX_WORK.
+    """
+    return _Expansion(wildcards or {}, field=field).draw(text, random.Random(seed))
 
 
 def combinations(text: str, wildcards: Wildcards | None = None, most: int = 64) -> tuple[str, ...]:
@@ -75,14 +80,14 @@ def combinations(text: str, wildcards: Wildcards | None = None, most: int = 64) 
 class _Expansion:
     """One text and all that its wildcards lead to, under one budget: a few lines can stand for 10^10 variants."""
 
-    def __init__(self, wildcards: Wildcards, most: int = 1):
-        self.wildcards, self.most, self.work = wildcards, most, 0
+    def __init__(self, wildcards: Wildcards, most: int = 1, field: str = "prompt"):
+        self.wildcards, self.most, self.field, self.work = wildcards, most, field, 0
 
     def draw(self, text: str, rng: random.Random) -> str:
-        return _short("".join(self._drawn(self._template(text, 0), rng, 0)))
+        return self._short("".join(self._drawn(self._template(text, 0), rng, 0)))
 
     def all(self, text: str):
-        return map(_short, self._all(self._template(text, 0), 0))
+        return map(self._short, self._all(self._template(text, 0), 0))
 
     def _drawn(self, nodes: tuple, rng: random.Random, depth: int):
         for node in nodes:
@@ -90,7 +95,8 @@ class _Expansion:
             if isinstance(node, str):
                 yield node
             else:
-                yield from self._drawn(rng.choice(self._options(node, depth)), rng, depth + 1)
+                option = rng.choice(self._options(node, depth))
+                yield from self._drawn(self._read(option, depth), rng, depth + 1)
 
     def _all(self, nodes: tuple, depth: int):
         # The first `most` of a product need only the first `most` of each factor.
@@ -100,20 +106,25 @@ class _Expansion:
             if isinstance(node, str):
                 pools.append([node])
             else:
-                inner = (text for option in self._options(node, depth) for text in self._all(option, depth + 1))
+                options = (self._read(option, depth) for option in self._options(node, depth))
+                inner = (text for option in options for text in self._all(option, depth + 1))
                 pools.append(list(islice(inner, self.most)))
         for parts in product(*pools):
             self._spend(len(parts) // 100)
             yield "".join(parts)
 
-    def _options(self, node: _Choice | _Wildcard, depth: int) -> Sequence[tuple]:
+    def _options(self, node: _Choice | _Wildcard, depth: int) -> Sequence[tuple | str]:
+        """What it may become. The lines of a wildcard are not read before they are drawn: a list may be long."""
         if isinstance(node, _Choice):
             return node.options
         if depth >= MAX_DEPTH:
             raise TooLong(
-                "prompt", f"made of wildcards that name each other at {node.sign}", f"{MAX_DEPTH} deep at most"
+                self.field, f"made of wildcards that name each other at {node.sign}", f"{MAX_DEPTH} deep at most"
             )
-        return [self._template(line, depth + 1) for line in self.wildcards[node.sign[2:-2]]]
+        return self.wildcards[node.sign[2:-2]]
+
+    def _read(self, option: tuple | str, depth: int) -> tuple:
+        return self._template(option, depth + 1) if isinstance(option, str) else option
 
     def _template(self, text: str, depth: int) -> tuple:
         signs, closes, bars, open_ = _SIGNS.findall(text), {}, {}, []
@@ -127,7 +138,7 @@ class _Expansion:
 
         def build(start: int, end: int, depth: int) -> tuple:
             if depth > 2 * MAX_DEPTH:
-                raise TooLong("prompt", "made of too many {a|b} in each other", f"at most {2 * MAX_DEPTH} deep")
+                raise TooLong(self.field, "made of too many {a|b} in each other", f"at most {2 * MAX_DEPTH} deep")
             nodes, i = [], start
             while i < end:
                 if i in closes and i in bars:
@@ -147,10 +158,9 @@ class _Expansion:
     def _spend(self, amount: int = 1) -> None:
         self.work += amount
         if self.work > MAX_WORK:
-            raise TooLong("prompt", "made of too many variants in each other", "text that expands to less")
+            raise TooLong(self.field, "made of too many variants in each other", "text that expands to less")
 
-
-def _short(text: str) -> str:
-    if len(text) > MAX_CHARACTERS:
-        raise TooLong("prompt", f"{len(text)} characters long once expanded", f"at most {MAX_CHARACTERS}")
-    return text
+    def _short(self, text: str) -> str:
+        if len(text) > MAX_CHARACTERS:
+            raise TooLong(self.field, f"{len(text)} characters long once expanded", f"at most {MAX_CHARACTERS}")
+        return text

@@ -280,3 +280,9 @@ def test_every_refusal_is_one_of_ours(hub, library, reference):
             library.add_from_hub_reference(reference, "me")
         except AtelierError as error:
             assert isinstance(error, AdapterError)
+
+
+@pytest.mark.parametrize("text", ["[", "//[a/b", "https://[huggingface.co/a/b", "http://]/", "https://hf.co:9999/x"])
+def test_what_is_no_address_is_refused_in_words(text):
+    with pytest.raises(InvalidRequest, match=r"repo_id is .*, but must be of the form"):
+        parse(text)

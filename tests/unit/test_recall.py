@@ -1,6 +1,7 @@
 """What a picture says of how it was made, read without decoding it (R1), and what can be had of it here."""
 
 import io
+import json
 import struct
 import tracemalloc
 import zlib
@@ -8,14 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from lora.adapter import Adapter
-from lora.errors import InvalidRequest, TooLong
+from lora.errors import AtelierError, InvalidRequest, TooLong
 from pipeline import infotext
 from pipeline.inscription import MAX_TEXT, inscription
 from pipeline.models import EMBEDDED_PROFILE
-from pipeline.recall import recall, unsaid
+from pipeline.recall import MAX_USES, recall, unsaid
+from pipeline.request import GenerationRequest
+from tests.hostile import bombs
 
 LIMITS = EMBEDDED_PROFILE.limits
 INK = Adapter(
@@ -201,3 +206,101 @@ def test_a_file_that_is_cut_off_is_no_crash(cut):
     ):
         with pytest.raises(InvalidRequest):
             inscription(io.BytesIO(damaged))
+
+
+@pytest.mark.parametrize("weight", ["x", None, [1], {"a": 1}, True, 10**400, 1e999, float("nan")])
+def test_a_weight_that_is_no_number_is_said_in_words(weight):
+    for name in ("gone", "ink"):
+        uses = json.dumps(json.dumps([{"id": name, "weight": weight}]))
+        values, notes = recalled(f"a cat\nSteps: 9, Sampler: Euler, Adapters: {uses}", INK)
+        assert values["adapters"] == [] and values["steps"] == 9
+        assert f"The adapter '{name}'" in notes[0]
+
+
+def test_names_alone_are_adapters_too_and_their_number_is_bounded():
+    values, notes = recalled("a cat\nSteps: 9, Sampler: Euler, Adapters: " + json.dumps(json.dumps(["ink"])), INK)
+    assert values["adapters"] == [{"id": "ink"}] and notes == []
+    values, notes = recalled("a cat\nSteps: 9, Sampler: Euler, Adapters: " + json.dumps(json.dumps([7] * 9000)), INK)
+    assert "It names 9000 adapters, of which the first 50 were looked at." in notes and len(notes) == MAX_USES + 1
+
+
+def test_a_negative_prompt_that_cannot_be_drawn_is_named_once():
+    values, notes = recalled(
+        "a cat\nNegative prompt: " + "{a|" * 500 + "}" * 500 + "\nSteps: 9, Sampler: Euler, Seed: 1"
+    )
+    assert values["prompt"] == "a cat" and values["negative_prompt"] == "" and values["steps"] == 9
+    assert [note[:41] for note in notes] == ["Not restored: negative_prompt is made of "]
+
+
+NESTED = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=9) | st.integers()
+    | st.sampled_from(["ink", "x", "0.5", "{a|b}", 10**400, 1e999, "\ud800", "<lora:ink:9>", '"']),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
+        ["id", "weight", "text_weight", "blocks", "down", "start", "end", "x"]), inner, max_size=4),
+    max_leaves=9,
+)  # fmt: skip
+FOOOCUS = ("prompt", "negative_prompt", "steps", "seed", "guidance_scale", "sampler", "scheduler", "clip_skip", "loras",
+           "lora_1", "lora_combined_2", "resolution", "base_model", "Lora hashes", "Version", "version")  # fmt: skip
+FIELDS = ("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Clip skip", "Denoising strength",
+          "Hires upscale", "Hires steps", "Hires upscaler", "Guidance start", "Eta", "Lora hashes", "Adapters",
+          "Exact prompt", "Model", "Version")  # fmt: skip
+
+
+def restored_or_refused(text: str) -> None:
+    """Values that can be painted and notes in words, or one sentence; nothing else."""
+    try:
+        values, notes = recalled(text, INK)
+    except AtelierError as error:
+        assert "\n" not in str(error)
+        return
+    assert all(isinstance(note, str) and "\n" not in note for note in notes)
+    GenerationRequest.create(values | {"prompt": values["prompt"] or "x"}, LIMITS, lambda name: INK)
+    json.dumps([values, notes])
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.dictionaries(st.sampled_from(FOOOCUS), NESTED))
+def test_any_json_of_fooocus_is_restored_or_refused(fields):
+    restored_or_refused(json.dumps(fields))
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.dictionaries(st.sampled_from(FIELDS), NESTED), st.booleans())
+def test_any_values_of_fields_are_restored_or_refused(fields, quoted):
+    written = (json.dumps(value) for value in fields.values())
+    pairs = zip(fields, (json.dumps(value) for value in written) if quoted else written)
+    restored_or_refused("a cat\nSteps: 3, Sampler: Euler, Seed: 1, " + ", ".join(": ".join(pair) for pair in pairs))
+
+
+@pytest.mark.parametrize(
+    "value", ["1" * 10_000, "-" + "9" * 4000, "1e999", "NaN", "-Infinity", '{"a":' * 900 + "1" + "}" * 900,
+              *("[" * n + "]" * n for n in range(100, 1000, 9))],
+    ids=lambda value: f"{value[:3]}{len(value)}",
+)  # fmt: skip
+def test_numbers_and_lists_beyond_all_bounds(value):
+    for name in FOOOCUS:
+        restored_or_refused(f'{{"{name}": {value}}}')
+    for inside in (f"[{value}]", f'[{{"id": {value}}}]', f'[{{"id": "ink", "weight": {value}}}]'):
+        restored_or_refused(f"a cat\nSteps: 3, Sampler: Euler, Seed: 1, Adapters: {json.dumps(inside)}")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [bombs.texts(2000), bombs.texts(500, kind=b"iTXt"), bombs.texts(2000, name=b"Comment\0\0"), bombs.exif_png(),
+     bombs.exif_jpeg(), bombs.exif_webp(), bombs.many("PNG"), bombs.many("JPEG"), bombs.many("WEBP"), bombs.scans(),
+     bombs.profile(), bombs.deep_xmp(), bombs.wide_webp(), bombs.frames("PNG"), bombs.frames("WEBP")],
+    ids=lambda data: f"{data[:4]}{len(data)}",
+)  # fmt: skip
+def test_r1_a_bomb_costs_no_more_than_its_size(data):
+    tracemalloc.start()
+    with pytest.raises(InvalidRequest):
+        inscription(io.BytesIO(data))
+    assert tracemalloc.get_traced_memory()[1] < 8 * MAX_TEXT + 3 * len(data)
+    tracemalloc.stop()
+
+
+def test_r1_a_comment_in_exif_that_leads_in_circles_is_found():
+    made = exif(b"ASCII\0\0\0a cat")
+    assert inscription(io.BytesIO(bombs.png(bombs.chunk(b"eXIf", made)))) == "a cat"
+    with pytest.raises(InvalidRequest, match="does not say"):
+        inscription(io.BytesIO(bombs.png(bombs.chunk(b"eXIf", bombs.exif(9, 4)))))
