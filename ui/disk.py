@@ -54,6 +54,13 @@ def damaged(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and is_code(error, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def damage(what: str) -> sqlite3.Error:
+    """An error that says so, for what SQLite itself finds nothing wrong with."""
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
 def is_code(error: sqlite3.Error, *codes: int) -> bool:
     """Whether SQLite's code is one of these; above the low byte it only says where."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in codes

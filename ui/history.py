@@ -5,13 +5,15 @@
     DATA_DIR/damaged-<time>/    what could not be read any more, set aside
 
 A row is written when its files are on the disk, and goes before they do. So whenever the process is killed every row
-has its files; files without a row are deleted at the next start.
+has its files; files without a row are deleted at the next start. Only a database that has our tables can say so:
+pictures beside another one, an empty one or none are damage.
 """
 
 import asyncio
 import hashlib
 import hmac
 import io
+import itertools
 import json
 import logging
 import os
@@ -21,28 +23,29 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from lora.errors import HistoryError, InvalidOwner, NotKept, UnknownPicture, shown
-from ui.disk import add_ballast, damaged, full, put, sync
+from ui.disk import add_ballast, damage, damaged, full, put, sync
 
 MB = 2**20
 THUMBNAIL = 320
 DAMAGED = "A part of the history here was damaged and has been set aside; what was in it is not shown any more."
 UNKEPT = "The picture was not kept in the history."
 FULL = "The picture was not kept in the history: there is no room left for it here. Save it to keep it."
-TABLES = """
-CREATE TABLE IF NOT EXISTS sets (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, job TEXT NOT NULL,
-    created REAL NOT NULL, words TEXT NOT NULL, details TEXT NOT NULL, files TEXT NOT NULL,
-    pictures INTEGER NOT NULL, bytes INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS by_owner ON sets (owner, number);
-CREATE TABLE IF NOT EXISTS secret (key BLOB NOT NULL);
-"""
+TABLES = (
+    "CREATE TABLE sets (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, "
+    "job TEXT NOT NULL, created REAL NOT NULL, words TEXT NOT NULL, details TEXT NOT NULL, files TEXT NOT NULL, "
+    "pictures INTEGER NOT NULL, bytes INTEGER NOT NULL)",
+    "CREATE INDEX by_owner ON sets (owner, number)",
+    "CREATE TABLE secret (key BLOB NOT NULL)",
+)
+# A file of ours, finished or not: its set's id, which is token_urlsafe(16), and its number.
+OURS = re.compile(r"[\w-]{22}-\d+\.(png|webp)(\.part)?", re.ASCII)
 log = logging.getLogger(__name__)
 
 
@@ -232,14 +235,22 @@ class History:
             self._folder / "history.sqlite3", timeout=10, isolation_level=None, check_same_thread=False
         )
         self._db.row_factory = sqlite3.Row
+        # Before anything is written to it.
+        if not (_is_blank(self._db) or _columns(self._db) >= _our_columns()):
+            raise damage("not our tables")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            error = sqlite3.DatabaseError("quick_check")
-            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-            raise error
-        self._db.executescript(TABLES)
+            raise damage("quick_check")
+        # Under the write lock: whoever else is starting here makes either all of it or nothing.
+        self._db.execute("BEGIN IMMEDIATE")
+        if _is_blank(self._db):
+            if any(OURS.fullmatch(path.name) for path in self._pictures.iterdir()):
+                raise damage("pictures without their database")
+            for statement in TABLES:
+                self._db.execute(statement)
         self._db.execute("INSERT INTO secret SELECT ? WHERE NOT EXISTS (SELECT * FROM secret)", [os.urandom(32)])
+        self._db.execute("COMMIT")
         self._key = self._db.execute("SELECT key FROM secret").fetchone()[0]
         add_ballast(self._folder / "ballast")
 
@@ -247,15 +258,17 @@ class History:
         """Make rows and files agree: delete files without a row, set aside those that are not what was written."""
         # Under the write lock: another process may be between a file and its row.
         with self._database(write=True) as db:
-            there = {path.name: path.stat().st_size for path in self._pictures.iterdir()}
+            files = (path for path in self._pictures.iterdir() if OURS.fullmatch(path.name))
+            there = {path.name: path.stat().st_size for path in files}
             known: set[str] = set()
+            aside = None
             for row in db.execute("SELECT * FROM sets").fetchall():
                 files = json.loads(row["files"])
                 bad = {name for name, size in files.items() if there.get(name) != size}
                 if bad:
-                    self._warn()
+                    aside = aside or self._aside()
                     for name in bad & set(there):
-                        os.replace(self._pictures / name, self._aside() / name)
+                        os.replace(self._pictures / name, aside / name)
                     pictures = {Path(name).stem for name in bad}
                     files = self._shrink(db, row, {name for name in files if Path(name).stem in pictures})
                 known |= set(files)
@@ -322,21 +335,24 @@ class History:
         return bool(doomed)
 
     def _set_aside(self) -> None:
-        self._warn()
         with suppress(AttributeError):
             self._db.close()
-        for name in ("history.sqlite3", "history.sqlite3-wal", "history.sqlite3-shm", "pictures"):
+        aside = self._aside()
+        # The pictures first: whenever the process is killed, the next start sees them gone or the damage again.
+        for name in ("pictures", "history.sqlite3", "history.sqlite3-wal", "history.sqlite3-shm"):
             if (self._folder / name).exists():
-                os.replace(self._folder / name, self._aside() / name)
+                os.replace(self._folder / name, aside / name)
         self._open()
 
-    def _warn(self) -> None:
-        self.notice = DAMAGED
-        log.warning("the history is damaged; the damaged part is set aside in %s", self._aside().name)
-
     def _aside(self) -> Path:
-        folder = self._folder / time.strftime("damaged-%Y%m%d-%H%M%S", time.localtime(self._clock()))
-        folder.mkdir(mode=0o700, exist_ok=True)
+        """A new folder for what is damaged, and the notice of it."""
+        name = time.strftime("damaged-%Y%m%d-%H%M%S", time.localtime(self._clock()))
+        for more in itertools.chain([""], (f"-{i}" for i in itertools.count(2))):
+            with suppress(FileExistsError):
+                (folder := self._folder / f"{name}{more}").mkdir(mode=0o700)
+                break
+        self.notice = DAMAGED
+        log.warning("the history is damaged; the damaged part is set aside in %s", folder.name)
         return folder
 
     def _one(self, which: str, *values: str) -> Kept:
@@ -352,6 +368,23 @@ class History:
     def _unlink(self, names: Iterable[str]) -> None:
         for name in names:
             (self._pictures / name).unlink(missing_ok=True)
+
+
+def _is_blank(db: sqlite3.Connection) -> bool:
+    return not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+
+
+def _columns(db: sqlite3.Connection) -> set[tuple[str, str]]:
+    """The columns of the tables that have our tables' names, as (table, column)."""
+    query = "SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.name IN ('sets', 'secret')"
+    return {tuple(row) for row in db.execute(query)}
+
+
+def _our_columns() -> set[tuple[str, str]]:
+    with closing(sqlite3.connect(":memory:")) as db:
+        for statement in TABLES:
+            db.execute(statement)
+        return _columns(db)
 
 
 def _kept(row: sqlite3.Row) -> Kept:

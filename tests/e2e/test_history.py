@@ -266,7 +266,7 @@ def test_f5_the_app_is_killed_while_it_paints_and_keeps(tmp_path):
     )
     time.sleep(0.3)
     os.kill(server.process.pid, signal.SIGKILL)
-    (pictures / "orphan-0.png").write_bytes(b"")
+    (pictures / f"{'o' * 22}-0.png").write_bytes(b"")
     again = serving.start(tmp_path / "log2", **settings)
     sets = listed(Client(again.url, verbose=False), owner)
     assert {each["id"] for each in sets} >= set(told)

@@ -253,6 +253,70 @@ def test_f5_a_damaged_database_is_set_aside_at_the_start(opened, tmp_path):
     assert opened().notice == ""
 
 
+def foreign(path: Path, *statements: str) -> None:
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        for statement in statements or ("CREATE TABLE notes (id INTEGER)", "INSERT INTO notes VALUES (7)"):
+            db.execute(statement)
+    db.close()
+
+
+OTHER_COLUMNS = "CREATE TABLE sets (number INTEGER, id TEXT)", "CREATE TABLE secret (key BLOB)"
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "missing": Path.unlink,
+    "text": lambda path: path.write_text("not a database\n"),
+    "foreign": foreign,
+    "other columns": lambda path: foreign(path, *OTHER_COLUMNS),
+    "no rows yet": lambda path: foreign(path, "PRAGMA journal_mode = WAL"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_f5_pictures_beside_a_database_that_is_not_theirs_are_set_aside(opened, tmp_path, damage):
+    first, data = opened(), tmp_path / "data"
+    first.keep(A, "job", [png(), png()], details())
+    first.close()
+    pictures = {path.name: path.read_bytes() for path in (data / "pictures").iterdir()}
+    damage(data / "history.sqlite3")
+    before = data / "history.sqlite3"
+    # An empty one gets a header when it is opened.
+    before = before.read_bytes() if before.exists() else b""
+    again = opened()
+    assert again.notice == DAMAGED and again.all(A) == [] and names(data) == set()
+    (aside,) = data.glob("damaged-*")
+    assert {path.name: path.read_bytes() for path in (aside / "pictures").iterdir()} == pictures
+    assert not before or (aside / "history.sqlite3").read_bytes() == before
+    again.keep(A, "job", [png()], details("new"))
+    assert rows(again) == ["new"] and opened().notice == "" and rows(opened()) == ["new"]
+
+
+def test_f5_a_foreign_database_alone_is_not_written_to(opened, tmp_path):
+    (tmp_path / "data").mkdir()
+    (path := tmp_path / "data" / "history.sqlite3").write_bytes(b"")
+    foreign(path)
+    before = path.read_bytes()
+    assert opened().notice == DAMAGED
+    (aside,) = (tmp_path / "data").glob("damaged-*")
+    assert (aside / "history.sqlite3").read_bytes() == before
+
+
+def test_a_start_that_was_killed_before_its_first_table_is_no_damage(opened, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "history.sqlite3").write_bytes(b"")
+    assert opened().notice == "" and not list((tmp_path / "data").glob("damaged-*"))
+
+
+def test_f5_two_damages_in_one_second_are_both_kept(opened, tmp_path):
+    clock, data = Clock(), tmp_path / "data"
+    for content in (b"one", b"two"):
+        opened(clock=clock).close()
+        (data / "history.sqlite3").write_bytes(content * 100)
+        opened(clock=clock).close()
+    kept = sorted(path.read_bytes()[:3] for path in data.glob("damaged-*/history.sqlite3"))
+    assert kept == [b"one", b"two"]
+
+
 def test_f5_a_database_damaged_while_it_is_open_is_set_aside(opened, tmp_path):
     here = opened()
     for i in range(50):
@@ -279,14 +343,16 @@ def test_f5_a_damaged_picture_is_set_aside_and_a_lost_one_forgotten(opened, tmp_
     (folder / cut.files[0][1]).write_bytes(png()[:20])
     for _, name in lost.files:
         (folder / name).unlink()
-    (folder / "orphan-0.png").write_bytes(png())
-    (folder / "orphan-1.png.part").write_bytes(b"")
+    # As a kill leaves them, and what somebody else has put there.
+    (folder / f"{'o' * 22}-0.png").write_bytes(png())
+    (folder / f"{'o' * 22}-1.png.part").write_bytes(b"")
+    (folder / "holiday-1.png").write_bytes(png())
     again = opened()
     assert again.notice == DAMAGED and rows(again) == ["2", "0"]
     assert again.find(A, fine.id).files == fine.files and again.find(A, cut.id).files == cut.files[1:]
     (aside,) = (tmp_path / "data").glob("damaged-*")
     assert [path.name for path in aside.iterdir()] == [cut.files[0][1]]
-    assert len(names(tmp_path / "data")) == 2 * 3
+    assert len(names(tmp_path / "data") - {"holiday-1.png"}) == 2 * 3 and "holiday-1.png" in names(tmp_path / "data")
 
 
 # Forks from a process that has everything imported, so that a hundred kills take seconds.
