@@ -1,6 +1,9 @@
 """Uploads: nobody else's, bounded, gone with the session (matrix A5-A10, I3, R2)."""
 
 import os
+import shutil
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,8 @@ from lora.private import Bounds, PrivateAdapters
 from pipeline.models import load, load_profile
 from tests.adapters import library_with, save_adapter
 from tests.unit.test_hardening import Canary
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -264,6 +269,76 @@ def test_r2_a_full_disk_is_said_and_recovered_from(library, ink, monkeypatch):
             == "There is no room left for the file here; try again later."
         )
     library.upload(ink, "x.safetensors", "me")
+
+
+HOLDER = """
+import sys, time
+from lora.private import PrivateAdapters
+private = PrivateAdapters()
+with private.place("me", 1) as folder:
+    (folder / "adapter.safetensors").write_bytes(b"x")
+    print(folder.parent, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """A temporary folder of this test's own."""
+    (place := tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(place))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    yield place
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no flock")
+def test_what_a_killed_app_has_left_is_swept_at_the_next_start_and_a_living_ones_is_not(scratch):
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        folder = Path(holder.stdout.readline().strip())
+        assert folder.parent == scratch and [*folder.rglob("*.safetensors")]
+        (scratch / "atelier-adapters-link").symlink_to(tmp := scratch / "elsewhere")
+        (tmp / "precious").mkdir(parents=True)
+        PrivateAdapters()
+        assert [*folder.rglob("*.safetensors")], "it lives"
+    finally:
+        holder.kill()
+        holder.wait()
+    assert [*folder.rglob("*.safetensors")]
+    here = PrivateAdapters()
+    assert not folder.exists() and here._root.exists() and (tmp / "precious").exists()
+
+
+def test_only_this_users_folders_are_swept(scratch, monkeypatch):
+    (theirs := scratch / "atelier-adapters-theirs").mkdir()
+    uid = os.getuid()
+    monkeypatch.setattr("os.getuid", lambda: uid + 1)
+    PrivateAdapters()
+    assert theirs.exists()
+    monkeypatch.setattr("os.getuid", lambda: uid)
+    PrivateAdapters()
+    assert not theirs.exists()
+
+
+def test_a_temporary_folder_that_was_cleaned_away_is_made_anew(components, scratch, ink):
+    library = Library([], Composer(components.adaptable()).shapes, "sdxl")
+    lost = library.upload(ink, "ink.safetensors", "me")
+    shutil.rmtree(lost.path.parents[1])
+    with pytest.raises(UnknownAdapter):
+        library.find(lost.id, "me")
+    again = library.upload(ink, "ink.safetensors", "me")
+    assert again.path.is_file() and library.all("me") == (again,) and library.count()["own"] == 1
+    assert again.path.parents[1].stat().st_mode & 0o777 == 0o700
+    # All temporary files of the machine.
+    shutil.rmtree(scratch)
+    again = library.upload(ink, "ink.safetensors", "me")
+    assert library.all("me") == (again,) and again.path.is_file()
+    # One file only.
+    again.path.unlink()
+    assert library.all("me") == ()
+    assert library.upload(ink, "ink.safetensors", "me").path.is_file()
+    assert library.count()["own_bytes"] == ink.stat().st_size
 
 
 def test_many_at_once_are_all_kept_and_bounded(library_of, ink):
