@@ -4,15 +4,23 @@ import os
 import sys
 
 from lora.errors import in_a_sentence
+from pipeline.checks import base_model
+from ui.listening import check_address
 from ui.settings import Settings, read_settings
 
 # Before the libraries: these take many seconds, and a wrong setting is told at once.
 with in_a_sentence():
     settings = read_settings()
+    base_model(settings.profile, settings.base_model)
+    if __name__ == "__main__":
+        check_address(settings.address, settings.port)
 
 # Both warn at import of what nobody here uses; errors still come. Read once, when they are imported.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+
+# Whom uvicorn believes that it asks for somebody else; without this any program of this machine.
+os.environ["FORWARDED_ALLOW_IPS"] = settings.proxies
 
 import spaces  # noqa: F401  Before torch: on ZeroGPU it stands in for CUDA.
 
@@ -51,7 +59,8 @@ def compose(settings: Settings):
     closing = Closing(studio.turnstile, settings.drain_seconds)
     room = Room(settings.history_mb * MB, settings.history_per_owner, settings.history_days)
     history = History(settings.data_dir, room)
-    return build(studio, settings, history), launch_arguments(studio, settings, closing, history), closing
+    blocks = build(studio, settings, history)
+    return blocks, launch_arguments(blocks, studio, settings, closing, history), closing
 
 
 with in_a_sentence():

@@ -1,10 +1,14 @@
 """Checks of single values, each with its sentence: the field, the value, what is allowed. No torch, no gradio."""
 
 import math
+import re
 import unicodedata
+from pathlib import Path
 
-from lora.errors import InvalidRequest, TooLong
+from lora.errors import InvalidRequest, ModelError, TooLong, shown
 from pipeline.variants import MAX_CHARACTERS
+
+PROFILES = ("embedded", "sdxl", "custom")
 
 
 def text(field: str, value: object, empty: bool = True) -> str:
@@ -56,3 +60,23 @@ def choice(field: str, value: object, options: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in options:
         raise InvalidRequest(field, value, "one of " + ", ".join(options))
     return value
+
+
+def base_model(profile: str, base: str) -> None:
+    """Whether PROFILE and BASE_MODEL, each empty or not, can be meant; asks no network. Raises ModelError."""
+    if profile not in ("", *PROFILES):
+        raise ModelError(f"PROFILE is {shown(profile)}, but must be one of {', '.join(PROFILES)}, or empty.")
+    if profile == "custom" and not base:
+        raise ModelError("PROFILE is custom, but BASE_MODEL is empty; set it to a folder or a Hub repository.")
+    if base and profile not in ("", "custom"):
+        raise ModelError(
+            f"BASE_MODEL is set, but PROFILE is {shown(profile)}; leave PROFILE empty or set it to custom."
+        )
+    folder = Path(base)
+    repository = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", base, re.ASCII) and not folder.exists()
+    if base and not repository and not (folder / "model_index.json").is_file():
+        # Its name only: nobody is told where on this machine something is.
+        raise ModelError(
+            f"BASE_MODEL is {shown(folder.name)}, but must be a folder of a diffusers model, with its "
+            "model_index.json, or a Hub repository such as owner/name."
+        )

@@ -15,6 +15,7 @@ from transformers import CLIPTextConfig
 from transformers.utils import logging as transformers_logging
 
 from lora.errors import ModelError, shown
+from pipeline import checks
 from pipeline.request import Limits
 from pipeline.schedulers import STEP_CAPS, available, refused
 
@@ -127,20 +128,12 @@ def load_profile(name: str = "", base_model: str = "") -> ModelProfile:
 
     Raises ModelError for an unknown name, and for a base model that is none or cannot be reached.
     """
+    checks.base_model(name, base_model)
     name = name or ("custom" if base_model else "sdxl" if torch.cuda.is_available() else "embedded")
-    if name == "custom":
-        return _custom(base_model)
-    if base_model:
-        raise ModelError(f"BASE_MODEL is set, but PROFILE is {shown(name)}; leave PROFILE empty or set it to custom.")
-    profiles = {"embedded": EMBEDDED_PROFILE, "sdxl": SDXL_PROFILE}
-    if name not in profiles:
-        raise ModelError(f"PROFILE is {shown(name)}, but must be one of embedded, sdxl, custom, or empty.")
-    return profiles[name]
+    return _custom(base_model) if name == "custom" else {"embedded": EMBEDDED_PROFILE, "sdxl": SDXL_PROFILE}[name]
 
 
 def _custom(base: str) -> ModelProfile:
-    if not base:
-        raise ModelError("PROFILE is custom, but BASE_MODEL is empty; set it to a folder or a Hub repository.")
     try:
         pipeline = DiffusionPipeline.load_config(base)["_class_name"]
         unet = UNet2DConditionModel.load_config(base, subfolder="unet")

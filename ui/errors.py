@@ -22,9 +22,21 @@ def in_words() -> Iterator[None]:
     try:
         yield
     except AtelierError as error:
-        raise gr.Error(str(error), print_exception=False) from None
+        raise _told(str(error), error) from None
     except gr.Error:
         raise
-    except Exception:
+    except Exception as error:
         log.exception("an unforeseen error")
-        raise gr.Error("Something went wrong here; it has been logged.", print_exception=False) from None
+        raise _told("Something went wrong here; it has been logged.", error) from None
+
+
+def kind(error: BaseException) -> str:
+    """The name of an error's class, of the one that it was where it has been put in words since."""
+    return getattr(error, "kind", type(error).__name__)
+
+
+def _told(sentence: str, error: Exception) -> gr.Error:
+    told = gr.Error(sentence, print_exception=False)
+    # An attribute: pickle takes it along out of ZeroGPU's worker, where the error itself stays.
+    told.kind = type(error).__name__
+    return told

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pipeline.request import GenerationRequest
+from ui.errors import kind
 
 log = logging.getLogger("atelier.requests")
 
@@ -24,6 +25,7 @@ class Entry:
     facts: dict
     outcome: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
     last: float = field(default_factory=time.monotonic)
 
     def lap(self, stage: str) -> None:
@@ -57,7 +59,7 @@ class Journal:
             entry.outcome = entry.outcome or "cancelled"
             raise
         except BaseException as failure:
-            entry.outcome, error = "failed", type(failure).__name__
+            entry.outcome, error = "failed", kind(failure)
             raise
         finally:
             self._write(entry, error)
@@ -75,7 +77,8 @@ class Journal:
     def _write(self, entry: Entry, error: str | None) -> None:
         entry.outcome = entry.outcome or "done"
         self.outcomes[entry.outcome] += 1
-        spent = {stage: round(seconds, 3) for stage, seconds in entry.seconds.items()}
+        stages = entry.seconds | {"seconds": time.monotonic() - entry.began}
+        spent = {stage: round(seconds, 3) for stage, seconds in stages.items()}
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": now, **entry.facts, **spent, "outcome": entry.outcome}
         # ASCII: nothing that a visitor writes can end the line or colour a terminal.

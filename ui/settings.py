@@ -1,5 +1,6 @@
 """The one reader of the environment. Only app.py makes a `Settings`."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lora.errors import AtelierError, shown
 from ui.guard import SPACES
+
+INNER = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 
 
 class InvalidSettings(AtelierError):
@@ -23,7 +26,10 @@ class Settings(BaseSettings):
     `uploads_total_mb` all visitors' together. The Hub is given up after `hub_timeout` seconds without an answer, and
     `hub_seconds` for a whole file. `threads` 0 leaves the number of CPU threads to torch.
     An address may send `requests_per_minute`, 0 without end. `allowed_origins` are hosts, separated by commas, whose
-    pages may use this one beside its own. When it is asked to end, the running job has `drain_seconds`.
+    pages may use this one beside its own. `allowed_hosts` are the names under which it is asked for, beside addresses
+    and "localhost"; "" on a Space allows all, since nobody can point a name at it. `trusted_proxies` are addresses and
+    networks that are believed when they say for whom they ask. When it is asked to end, the running job has
+    `drain_seconds`.
     `status_page` shows /status, `log_prompts` writes prompts into the log.
     `data_dir` has the visitors' history: `history_mb` of pictures in all, `history_per_owner` of one visitor, for
     `history_days`. A job goes on for `reload_seconds` while no page watches it.
@@ -47,6 +53,8 @@ class Settings(BaseSettings):
     hub_seconds: float = Field(300, gt=0, le=3600)
     requests_per_minute: int = Field(600, ge=0, le=10**6)
     allowed_origins: str = ""
+    allowed_hosts: str = ""
+    trusted_proxies: str = ""
     drain_seconds: float = Field(30, ge=0, le=3600)
     status_page: bool = True
     data_dir: Path = Path(__file__).resolve().parents[1] / "data"
@@ -82,10 +90,38 @@ class Settings(BaseSettings):
         """The network interface to listen on."""
         return self.host or ("0.0.0.0" if self.space_id else "127.0.0.1")
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for each in listed(value):
+            try:
+                ip_network(each)
+            except ValueError:
+                raise ValueError("it must be addresses and networks such as 10.0.0.0/8, with commas between") from None
+        return value
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names that this app answers to, beside addresses; none where it answers to all."""
+        named = listed(self.allowed_hosts)
+        if self.space_id and not named:
+            return ()
+        return ("localhost", *filter(None, [self.host]), *named, *(SPACES if self.space_id else ()))
+
+    @property
+    def proxies(self) -> str:
+        """The proxies that are believed, as uvicorn takes them. A Space's has an address of its inner network."""
+        return ",".join(listed(self.trusted_proxies) or (INNER if self.space_id else ()))
+
     @property
     def origins(self) -> tuple[str, ...]:
         """The hosts whose pages may use this one, beside its own."""
-        return (*filter(None, self.allowed_origins.replace(" ", "").split(",")), *(SPACES if self.space_id else ()))
+        return (*listed(self.allowed_origins), *(SPACES if self.space_id else ()))
+
+
+def listed(value: str) -> tuple[str, ...]:
+    """What stands between commas."""
+    return tuple(filter(None, value.replace(" ", "").split(",")))
 
 
 def read_settings() -> Settings:

@@ -21,13 +21,14 @@ def add_styles(studio: Studio) -> gr.HTML:
     uploads = upload_route()
 
     async def inspect(data: dict, session: str) -> dict:
-        return {"style": await studio.inspect(data.get("file"), data.get("repo_id", ""), session, uploads)}
+        asked = data.get("file"), data.get("repo_id", ""), session, uploads
+        return {"style": await studio.inspect(*asked, page=True)}
 
     async def search(data: dict, session: str) -> dict:
-        return {"found": await studio.search(data.get("words"))}
+        return {"found": await studio.search(data.get("words"), session, page=True)}
 
     async def export(data: dict, session: str) -> dict:
-        async with aclosing(studio.export(data.get("adapters"), 0, session)) as updates:
+        async with aclosing(studio.export(data.get("adapters"), 0, session, page=True)) as updates:
             async for file, details in updates:
                 if file:
                     return {"file": file | {"url": f"gradio_api/file={file['path']}"}, "details": details}

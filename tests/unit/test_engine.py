@@ -198,7 +198,7 @@ def test_expected_seconds_follow_the_size_of_the_request(engine):
     [
         ("custom", "", "BASE_MODEL is empty"),
         ("sdx", "", "one of embedded"),
-        ("", "/nowhere/at/all", "no folder or Hub"),
+        ("", "/nowhere/at/all", "a Hub repository such as owner/name"),
     ],
 )
 def test_a_base_model_that_is_none_is_refused_in_words(name, base, message):

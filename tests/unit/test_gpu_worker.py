@@ -5,6 +5,7 @@ import pickle
 import re
 from pathlib import Path
 
+import gradio as gr
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from pipeline.engine import DenoiseStep, Engine, Generation
 from pipeline.models import load_profile
 from pipeline.request import GenerationRequest
 from tests.adapters import library_with, save_adapter
+from ui.errors import kind
 from ui.gpu import gpu_generator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,8 +101,10 @@ def test_i4_a_call_that_was_cancelled_or_failed_leaves_nothing(setting):
     assert worker.call(request(engine))[-1].images == base
     other = [{"id": "ink", "weight": 0.5}]
     gone = request(engine, lambda name: save_and_remove(engine, library, name), adapters=other)
-    with pytest.raises(Exception, match="missing, damaged"):
+    with pytest.raises(gr.Error, match="missing, damaged") as told:
         worker.call(gone)
+    # What it was comes along, for the log.
+    assert kind(told.value) == "UnreadableAdapter"
     assert worker.call(request(engine))[-1].images == base
 
 

@@ -1,16 +1,23 @@
 """One line a request, and nothing of the visitor in it (matrix P4)."""
 
+import asyncio
 import io
 import json
 import logging
 
+import gradio as gr
 import pytest
 
 from lora.adapter import Adapter, AdapterUse
+from lora.errors import PaintingFailed
 from pipeline.engine import DenoiseStep, Generation
 from pipeline.models import EMBEDDED_PROFILE
 from pipeline.request import GenerationRequest
 from tests.unit.test_studio import GOOD, run, studio
+from ui.errors import in_words
+from ui.gallery import add_history_endpoints
+from ui.gpu import gpu_generator
+from ui.history import History
 from ui.journal import Journal, log, write_to
 
 NASTY = "a\0b\nc\x1b[31m d\u202e \ud800 {}"
@@ -52,6 +59,69 @@ def test_how_it_ended_is_told(lines):
         ("failed", "RuntimeError"), ("failed", "InvalidRequest"),
     ]  # fmt: skip
     assert house.journal.outcomes == {"failed": 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (PaintingFailed("Out of memory."), "PaintingFailed"),
+        (ValueError(NASTY), "ValueError"),
+        (gr.Error("Quota."), "Error"),
+    ],
+)
+def test_a_failed_painting_is_logged_by_the_error_that_it_was(lines, error, name):
+    class Engine:
+        def generate(self, request):
+            yield DenoiseStep(0, 1, 1, 1, None)
+            raise error
+
+    with pytest.raises(gr.Error) as told:
+        run(studio(gpu_generator(Engine())), GOOD)
+    (line,) = lines()
+    assert (line["outcome"], line["error"]) == ("failed", name) and NASTY not in told.value.message
+
+
+def test_a_comparison_that_fails_names_the_error_too(lines):
+    async def compare(house):
+        return [update async for update in house.compare(GOOD, {"x_axis": "steps", "x_values": [1, 2]}, "me")]
+
+    def burnt(request):
+        with in_words():
+            raise PaintingFailed("Out of memory.")
+            yield
+
+    with pytest.raises(gr.Error):
+        asyncio.run(compare(studio(burnt)))
+    assert [line["error"] for line in lines()] == ["PaintingFailed"]
+
+
+def test_what_reads_and_searches_is_a_line_too(lines, tmp_path, monkeypatch):
+    house = studio(paint)
+    monkeypatch.setattr(house.library, "search", lambda words, family: [])
+    monkeypatch.setattr("ui.gallery.upload_route", tuple)
+    offered = {}
+    monkeypatch.setattr("ui.gallery.offer", lambda each, *_: offered.update({each.__name__: each}))
+    add_history_endpoints(house, History(tmp_path / "data"))
+
+    async def ask():
+        assert await house.search("ink") == []
+        for failing in (
+            house.inspect(None, "", "me", ()),
+            house.read_picture(None, "me", (), page=True),
+            offered["history"]("no secret"),
+            offered["forget_picture"]("a" * 43, "x"),
+        ):
+            with pytest.raises(gr.Error):
+                await failing
+        assert await offered["history"]("a" * 43) == []
+
+    asyncio.run(ask())
+    assert [(line["request"], line["from"], line.get("error")) for line in lines()] == [
+        ("search_adapters", "api", None), ("inspect_adapter", "api", "InvalidRequest"),
+        ("read_picture", "page", "InvalidRequest"), ("history", "api", "InvalidOwner"),
+        ("forget_picture", "api", "UnknownPicture"), ("history", "api", None),
+    ]  # fmt: skip
+    assert all(line["seconds"] >= 0 for line in lines()) and "aaaa" not in str(lines())
 
 
 def test_one_who_leaves_has_cancelled_unless_the_picture_was_there(lines):
