@@ -9,15 +9,19 @@ one sentence where a value is not allowed.
 import argparse
 import dataclasses
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from lora.errors import InvalidRequest, in_a_sentence
-from pipeline.checks import choice
+from pipeline.checks import base_model, choice, whole
+from pipeline.fields import schemas
+from pipeline.mix import ADAPTER_KEYS, MAX_WEIGHT
 from pipeline.picture import MAX_BYTES
-from pipeline.request import GenerationRequest
+from pipeline.request import GenerationRequest, Limits
 from pipeline.variants import read_wildcards
 
 if TYPE_CHECKING:
@@ -25,6 +29,21 @@ if TYPE_CHECKING:
 
 # Not options: the prompt and the adapters are said in their own way, the last two follow from the rest.
 OTHERWISE = ("prompt", "adapters", "texts", "passes")
+# What is allowed depends on the model, which is not loaded to tell it.
+MODELS_OWN = {
+    "width": "pixels, a multiple of 8: 64 to 256 with embedded, 512 to 1536 with sdxl",
+    "height": "pixels, as width",
+    "scheduler": "a sampler and its schedule, such as 'DPM++ 2M Karras'; any other word is answered with all there are",
+    "clip_skip": "text layers left out: 0 to 2 with embedded, 0 to 10 with sdxl",
+}
+MAX_THREADS = 1024
+
+
+ADAPTER = 'an id, an id and a weight such as ink:0.8, or JSON such as {"id": "ink", "weight": 0.8, "end": 0.5}'
+STYLE = (
+    f"put a style on, at a weight of {-MAX_WEIGHT:g} to {MAX_WEIGHT:g} (default: 1); repeatable; or JSON with any of "
+    f"{', '.join(ADAPTER_KEYS)}, as in the README"
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,21 +51,31 @@ def parser() -> argparse.ArgumentParser:
     out = argparse.ArgumentParser("python -m pipeline", description=__doc__, argument_default=argparse.SUPPRESS)
     out.formatter_class = argparse.RawDescriptionHelpFormatter
     out.add_argument("prompt", help="what to paint")
-    out.add_argument("-o", "--output", type=Path, default=Path("picture.png"), help="PNG file to write")
-    out.add_argument("--adapter", action="append", default=[], metavar="ID[:WEIGHT]", help="put a style on; repeatable")
+    out.add_argument(
+        "-o", "--output", type=Path, default=Path("picture.png"), help="PNG file to write (default: picture.png)"
+    )
+    out.add_argument("--adapter", action="append", default=[], metavar="ID[:WEIGHT]", help=STYLE)
+    described = schemas(Limits((), ""))
     for field in dataclasses.fields(GenerationRequest):
         name = "--" + field.name.replace("_", "-")
         if field.name in OTHERWISE:
             continue
         if field.type is bool:
-            out.add_argument(name, action=argparse.BooleanOptionalAction)
+            out.add_argument(name, action=argparse.BooleanOptionalAction, help=_help(field.name, described))
         else:
-            out.add_argument(name, type=field.type if field.type in (int, float) else str)
-    out.add_argument("--adapters-dir", type=Path, default=None, help="folder of .safetensors adapters")
-    out.add_argument("--wildcards-dir", type=Path, default=None, help="folder of lists for __name__ in a prompt")
-    out.add_argument("--profile", default="", help="embedded, sdxl or custom; by default by hardware")
-    out.add_argument("--base-model", default="", help="folder or repository of an SDXL or SD 1.5 model")
-    out.add_argument("--json", action="store_true", default=False, help="print how the pictures were made")
+            kind = field.type if field.type in (int, float) else str
+            out.add_argument(name, type=kind, help=_help(field.name, described))
+    out.add_argument("--adapters-dir", type=Path, default=None, help="folder of .safetensors adapters (default: none)")
+    lists = "folder of lists for __name__ in a prompt (default: none)"
+    out.add_argument("--wildcards-dir", type=Path, default=None, help=lists)
+    out.add_argument("--profile", default="", help="embedded, sdxl or custom (default: by hardware)")
+    base = "folder or repository of an SDXL or SD 1.5 model (default: the profile's)"
+    out.add_argument("--base-model", default="", help=base)
+    out.add_argument("--threads", type=int, help=f"CPU threads, 0 to {MAX_THREADS}; 0 is torch's choice (default: "
+                     "what THREADS says, or 0); the same number as the app's gives the same file")  # fmt: skip
+    out.add_argument(
+        "--json", action="store_true", default=False, help="print how the pictures were made (default: no)"
+    )
     return out
 
 
@@ -74,9 +103,11 @@ def paint(engine: "Engine", request: GenerationRequest) -> "Generation":
 def run(args: argparse.Namespace) -> None:
     """Load, paint, write. Raises AtelierError."""
     _check_places(args)
+    threads = _threads(args)
     values = request_values(args)
     # Not before it is needed: torch and diffusers take seconds, and whoever asks for help waits for none of them.
     import diffusers
+    import torch
     import transformers
 
     from pipeline.house import open_house
@@ -84,6 +115,8 @@ def run(args: argparse.Namespace) -> None:
     # What they warn of is nobody's business here; errors still come.
     diffusers.utils.logging.set_verbosity_error()
     transformers.utils.logging.set_verbosity_error()
+    if threads:
+        torch.set_num_threads(threads)
     engine, library = open_house(args.profile, args.base_model, args.adapters_dir)
     wildcards = read_wildcards(args.wildcards_dir) if args.wildcards_dir else None
     request = GenerationRequest.create(values, engine.limits, library.find, wildcards)
@@ -102,6 +135,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _check_places(args: argparse.Namespace) -> None:
     """Before the model is loaded and hours are painted for nothing."""
+    base_model(args.profile, args.base_model)
     choice("output ending", args.output.suffix, (".png",))
     if not args.output.parent.is_dir():
         raise InvalidRequest("output", args.output.name, "in a folder that exists")
@@ -110,12 +144,35 @@ def _check_places(args: argparse.Namespace) -> None:
             raise InvalidRequest(name, folder.name, "a folder that exists")
 
 
+def _help(name: str, described: dict[str, dict]) -> str:
+    """What a field is and what is allowed, as everywhere, and what is taken where it is not said."""
+    schema, of_model = described[name], {field.name for field in dataclasses.fields(Limits)}
+    default = "the model's own" if name in of_model else schema.get("default", "none")
+    default = {"": "empty", "True": "yes", "False": "no"}.get(str(default), default)
+    return f"{MODELS_OWN.get(name, schema['description'])} (default: {default})".replace("%", "%%")
+
+
+def _threads(args: argparse.Namespace) -> int:
+    said = getattr(args, "threads", os.environ.get("THREADS") or 0)
+    with suppress(ValueError):
+        said = int(said)
+    return whole("threads", said, 0, MAX_THREADS, note=" (0: torch's choice)")
+
+
 def _adapter(text: str) -> dict:
+    if text.startswith("{"):
+        try:
+            said = json.loads(text)
+        except ValueError:
+            said = {}
+        if not isinstance(said.get("id"), str):
+            raise InvalidRequest("adapter", text, ADAPTER)
+        return said
     name, _, weight = text.rpartition(":") if ":" in text else (text, "", "1")
     try:
         return {"id": name, "weight": float(weight)}
     except ValueError:
-        raise InvalidRequest("adapter", text, "an id, or an id and a weight such as ink:0.8") from None
+        raise InvalidRequest("adapter", text, ADAPTER) from None
 
 
 def _file(path: Path) -> bytes:

@@ -12,10 +12,9 @@ import torch
 
 from lora.errors import TooLong
 from pipeline.models import Components
-from pipeline.prompt import MAX_WEIGHT, Phrase, Words, parse, plain
+from pipeline.prompt import MAX_CHUNKS, MAX_WEIGHT, Phrase, Words, parse, plain
 from pipeline.variants import Wildcards, adapter_tags, combinations
 
-MAX_CHUNKS = 8
 # A chunk ends after a comma where there is one among its last so many tokens: no clause is torn apart (as in A1111).
 COMMA_REACH = 20
 CACHE_BYTES = 64 * 2**20

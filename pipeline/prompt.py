@@ -18,6 +18,8 @@ from itertools import pairwise
 
 from lora.errors import TooLong
 
+# Of 75 tokens each, in a prompt.
+MAX_CHUNKS = 8
 EMPHASIS = 1.1
 MIN_WEIGHT, MAX_WEIGHT, MAX_PARTS, MAX_DEPTH = 0.0, 5.0, 8, 50
 

@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from lora.errors import AtelierError
-from pipeline.__main__ import parser, request_values, run
+from pipeline.__main__ import MODELS_OWN, parser, request_values, run
+from pipeline.fields import schemas
+from pipeline.models import EMBEDDED_PROFILE, SDXL_PROFILE
+from pipeline.request import Limits
 from tests.adapters import library_with
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,9 +46,58 @@ def test_only_what_is_said_is_a_value():
     assert said == {"prompt": "x", "adapters": adapters, "metadata": False, "clip_skip": 1}
 
 
+def test_an_adapter_can_be_said_in_full():
+    ink = {"id": "ink", "weight": 0.8, "text_weight": 0.3, "start": 0.2, "end": 0.9, "blocks": {"down": 0.5}}
+    args = parser().parse_args(["x", "--adapter", json.dumps(ink), "--adapter", "neon:-1", "--adapter", "gloss"])
+    assert request_values(args)["adapters"] == [ink, {"id": "neon", "weight": -1.0}, {"id": "gloss", "weight": 1.0}]
+
+
+def test_every_option_tells_what_it_is_what_is_allowed_and_what_is_taken_without_it():
+    offered = {action.dest: action.help for action in parser()._actions}
+    assert all(offered.values())
+    told = schemas(Limits((), ""))
+    assert set(told) - {"adapters"} <= set(offered), "every field of a request"
+    for name, schema in told.items():
+        if "maximum" in schema and name not in MODELS_OWN:
+            assert all(str(schema[end]).removesuffix(".0") in offered[name] for end in ("minimum", "maximum")), name
+    assert offered["steps"] == "1 to 150 (default: the model's own)" and "(default: 0.6)" in offered["strength"]
+    assert "(default: 1)" in offered["num_images"] and "-2 to 2" in offered["adapter"]
+    assert "0 to 1024" in offered["threads"]
+    for profile in (EMBEDDED_PROFILE, SDXL_PROFILE):
+        limits = profile.limits
+        assert f"{limits.size_min} to {limits.size_max} with {profile.name}" in offered["width"]
+        assert f"0 to {limits.clip_skip_max} with {profile.name}" in offered["clip_skip"]
+        assert limits.size_step == 8 and "multiple of 8" in offered["width"]
+
+
+@pytest.fixture
+def as_many_threads_after():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("model", ["tiny_sdxl"], indirect=True)
+def test_threads_are_as_said_or_as_the_variable_says(model, tmp_path, monkeypatch, as_many_threads_after):
+    for said, variable, threads in ((["--threads", "1"], "", 1), ([], "2", 2), (["--threads", "1"], "2", 1)):
+        monkeypatch.setenv("THREADS", variable)
+        painted(model, tmp_path, *said)
+        assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("value", ["-1", "1025", "two"])
+def test_a_bad_number_of_threads_is_said(monkeypatch, value):
+    monkeypatch.setenv("THREADS", value)
+    with pytest.raises(AtelierError, match=f"threads is '?{value}'?, but must be a whole number from 0 to 1024"):
+        run(parser().parse_args(["x"]))
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
+        (["--adapter", '{"id": "ink"'], "adapter is .*, but must be an id"),
+        (["--adapter", '{"weight": 1}'], "adapter is .*, but must be an id"),
+        (["--threads", "5000"], "threads is 5000, but must be a whole number from 0 to 1024"),
         (["--adapter", "ink:much"], "adapter is 'ink:much', but must be an id"),
         (["--image", "no-such.png"], "image is 'no-such.png', but must be a file that can be read"),
         (["-o", "apple.jpg"], "output ending is '.jpg', but must be one of .png"),
