@@ -1,6 +1,6 @@
 """The named endpoints. Their names, parameters and defaults are a contract."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
 from secrets import token_urlsafe
@@ -8,20 +8,28 @@ from secrets import token_urlsafe
 import gradio as gr
 from gradio import FileData
 
+from lora.formats import MAX_RANK
 from pipeline.checks import switch
-from pipeline.conditioning import MAX_CHUNKS
-from pipeline.mix import MAX_ADAPTERS
+from pipeline.compare import AXES
+from pipeline.fields import describe, schemas, whole
 from pipeline.picture import MAX_BYTES
 from pipeline.prompt_styles import PROMPT_STYLES
-from pipeline.request import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, SEEDS, UPSCALERS, Limits, usual
+from pipeline.request import Limits, usual
 from ui import compare
+from ui.endpoint import Endpoint
 from ui.errors import in_words
 from ui.files import picture_files, upload_route, uploaded_bytes
 from ui.history import History, owner_hash
 from ui.studio import Studio
 from ui.web import preview_url
 
+# Values of /generate that are not of the picture.
+OWN_VALUES = {
+    "owner": "32 to 128 random letters, digits, - and _, in whose history the pictures are kept; without it none are",
+    "dry_run": 'only tell {"expected_seconds", "place": 0 where it would begin at once, "starts_in": seconds}',
+}
 # Our turnstile decides who waits; gradio's own queue only passes on.
+RANK = "0 keeps plain LoRAs exact; 1 to 1024 cuts each layer to that rank"
 UNLIMITED = {"concurrency_limit": None, "queue": True}
 
 
@@ -76,16 +84,29 @@ def add_endpoints(studio: Studio, history: History) -> None:
         """
         return await studio.search(words)
 
-    offer(
-        generate, adapters, _inspect(studio), search_adapters, _export(studio), tokenize, queue, schedule, tiers,
-        prompt_styles, compare.endpoint(studio, generate, history),
-    )  # fmt: skip
+    fields = schemas(studio.engine.limits)
+    mix = {"adapters": fields["adapters"]}
+    offer(generate, fields, returns=("images", "details"))
+    offer(adapters)
+    offer(_inspect(studio))
+    offer(search_adapters)
+    offer(_export(studio), mix | {"rank": whole(RANK, 0, MAX_RANK)}, returns=("file", "details"))
+    offer(tokenize)
+    offer(queue)
+    offer(schedule, {name: fields[name] for name in ("scheduler", "steps")})
+    offer(tiers)
+    offer(prompt_styles)
+    sides = {"x_axis": {"enum": [*AXES]}, "y_axis": {"enum": ["", *AXES]}}
+    offer(compare.endpoint(studio, generate, history), fields | sides, returns=("sheet", "details"))
 
 
-def offer(*functions: Callable) -> None:
-    """Add each as the endpoint of its name, by which an agent calls the tool as well."""
-    for function in functions:
-        gr.api(function, api_name=function.__name__, **UNLIMITED)
+def offer(function: Callable, limits: Mapping[str, dict] | None = None, returns: tuple[str, ...] = ()) -> None:
+    """Add it as the endpoint of its name, by which an agent calls the tool as well.
+
+    `limits` are the schemas of its values, as far as more is known of them than their types.
+    """
+    gr.api(function, api_name=function.__name__, **UNLIMITED)
+    gr.context.Context.root_block.endpoints[function.__name__] = Endpoint.of(function, limits, returns)
 
 
 def _generate(studio: Studio, history: History):
@@ -144,37 +165,10 @@ def _generate(studio: Studio, history: History):
 
 
 def in_api_words(limits: Limits) -> str:
-    """What /generate does and takes, in the form in which gradio reads it for the API page, OpenAPI and MCP."""
-    size = f"{limits.size_min} to {limits.size_max}, a multiple of {limits.size_step}"
-    return f"""Paint a prompt. Streams {{"status": "waiting" | "painting", ...}}, then the pictures and their details.
-
-    Args:
-        prompt: what to paint, up to {75 * MAX_CHUNKS} tokens, written as in AUTOMATIC1111
-        negative_prompt: what to leave out; no effect where guidance_scale is 1 or less
-        adapters: [{{"id": "ink", "weight": 0.8}}, ...], at most {MAX_ADAPTERS}, weights -2 to 2; ids from /adapters
-        width: pixels, {size}
-        height: pixels, {size}
-        steps: 1 to {MAX_STEPS}
-        guidance_scale: 0 to {MAX_GUIDANCE:g}
-        scheduler: one of {", ".join(limits.schedulers)}
-        seed: 0 to {SEEDS - 1}, or -1 to draw one; picture i has seed + i
-        num_images: 1 to {MAX_IMAGES}
-        normalize_adapters: scale the weights down so that their sizes add up to at most 1
-        image: a PNG, JPEG or WebP file to begin with
-        strength: 0 to 1, the share of the steps that paint over image
-        hires_scale: 1 to {MAX_HIRES_SCALE:g}; above 1 a second pass enlarges the picture
-        hires_steps: 0 to {MAX_STEPS}; 0 is as many as steps
-        hires_strength: 0 to 1, the share of hires_steps that run
-        hires_upscaler: what is enlarged, {" or ".join(UPSCALERS)}
-        clip_skip: 0 to {limits.clip_skip_max}; 0 is the model's usual text layer (A1111's "Clip skip" less one)
-        guidance_rescale: 0 to 1
-        guidance_start: 0 to 1, the share of the steps after which guidance begins
-        guidance_end: 0 to 1, the share of the steps after which it ends
-        eta: 0 to 1, noise that DDIM and TCD add
-        metadata: write into the PNG how it was made
-        owner: 32 to 128 random letters, digits, - and _, in whose history the pictures are kept; without it none are
-        dry_run: only tell {{"expected_seconds", "place": 0 where it would begin at once, "starts_in": seconds}}
-    """
+    """What /generate does and takes, in the form in which gradio reads it."""
+    rows = describe(limits) | OWN_VALUES
+    about = 'Paint a prompt. Streams {"status": "waiting" | "painting", ...}, then the pictures and their details.'
+    return "\n".join([about, "", "Args:", *(f"    {name}: {row}" for name, row in rows.items())])
 
 
 def _inspect(studio: Studio):

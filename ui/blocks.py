@@ -1,15 +1,18 @@
 """The page and its endpoints, put together."""
 
 import gradio as gr
+from starlette.applications import Starlette
 
 from lora.library import Library
 from pipeline.engine import Engine
 from pipeline.models import ModelProfile
 from pipeline.variants import read_wildcards
+from ui.agents import Agents
 from ui.api import add_endpoints
 from ui.closing import Closing
 from ui.compare import add_compare_page
 from ui.economy import economize
+from ui.endpoint import Endpoint, in_gradio_words
 from ui.files import check_files
 from ui.gallery import add_history_endpoints, add_history_page, add_restoring
 from ui.generate import add_generate_page
@@ -17,16 +20,19 @@ from ui.gpu import gpu_generator
 from ui.history import History
 from ui.jobs import Jobs
 from ui.journal import Journal
+from ui.openapi import openapi_route
+from ui.sessions import bound_sessions, swept_sessions
 from ui.settings import Settings
-from ui.status import status_routes
+from ui.status import status_routes, version
 from ui.studio import Studio
 from ui.theme import STATIC, theme
 from ui.turnstile import Turnstile
+from ui.uploads import Uploads, file_routes
 from ui.web import app_arguments
 from ui.widgets import keyboard
 
 TITLE = "LoRA Atelier"
-HOUR = 3600
+HOUR, MB = 3600, 2**20
 HEADER = """
 <header class="masthead">
   <span class="mark" aria-hidden="true"><i></i><i></i><i></i></span>
@@ -40,8 +46,17 @@ class Atelier(gr.Blocks):
     """Gradio's Blocks, but a call may leave out the values at its end, and names no file that was not uploaded.
 
     What is left out takes its default. Gradio fills them in for its own client only, and others get an error without a
-    word.
+    word. `endpoints` are those that everybody may call, by their names, `uploads` the files that were sent here.
     """
+
+    def __init__(self, uploads: Uploads, **arguments: object):
+        self.uploads = uploads
+        self.endpoints: dict[str, Endpoint] = {}
+        super().__init__(**arguments)
+
+    def get_api_info(self, *args: object, **arguments: object) -> dict:
+        """What the API page shows and gradio's client is told."""
+        return in_gradio_words(super().get_api_info(*args, **arguments), self.endpoints)
 
     def validate_inputs(self, block_fn, inputs: list) -> None:
         """Complete `inputs` in place; what they are worth is seen when a request is made of them."""
@@ -56,10 +71,13 @@ def open_studio(engine: Engine, library: Library, settings: Settings) -> Studio:
     return Studio(engine, library, turnstile, gpu_generator(engine), wildcards, Journal(settings.log_prompts))
 
 
-def build(studio: Studio, settings: Settings, history: History) -> gr.Blocks:
+def build(studio: Studio, settings: Settings, history: History) -> Atelier:
     """The Blocks, with its queue. Pictures are deleted from the server a day after they were made."""
     jobs = Jobs(studio.forget, settings.reload_seconds)
-    with Atelier(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True) as blocks:
+    uploads = Uploads(settings.uploads_total_mb * MB, settings.upload_mb * MB)
+    with Atelier(
+        uploads, title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True
+    ) as blocks:
         gr.HTML(HEADER.format(motto=motto(studio.profile)), apply_default_css=False, elem_id="masthead")
         with gr.Tabs(elem_id="rooms") as rooms:
             with gr.Tab("Paint", id="paint"):
@@ -75,6 +93,10 @@ def build(studio: Studio, settings: Settings, history: History) -> gr.Blocks:
         blocks.unload(_leave(jobs))
     blocks.queue(api_open=False, max_size=settings.queue_size)
     economize(blocks)
+    bound_sessions(blocks)
+    blocks.agents = Agents(blocks.endpoints, uploads, jobs, TITLE)
+    # The page tells how agents connect where gradio's own server is there; ours is in its place.
+    blocks.mcp_server = True
     return blocks
 
 
@@ -92,9 +114,18 @@ def motto(profile: ModelProfile) -> str:
     return f"Words become pictures; styles go on top. <span>{profile.name} model, {size}</span>"
 
 
-def launch_arguments(studio: Studio, settings: Settings, closing: Closing, history: History) -> dict:
+def launch_arguments(blocks: Atelier, studio: Studio, settings: Settings, closing: Closing, history: History) -> dict:
     """How the Blocks is served. In gradio 6 theme and style belong here."""
-    routes = status_routes(studio) if settings.status_page else []
+    routes = [
+        *file_routes(blocks.uploads),
+        *blocks.agents.routes(),
+        openapi_route(blocks.endpoints, TITLE, version()),
+        *(status_routes(studio) if settings.status_page else []),
+    ]
+
+    def agents_running(app: Starlette):
+        return blocks.agents.running()
+
     return {
         "server_name": settings.address,
         "server_port": settings.port,
@@ -102,16 +133,18 @@ def launch_arguments(studio: Studio, settings: Settings, closing: Closing, histo
         "css_paths": [STATIC / "style.css", STATIC / "history.css"],
         "head": f"<script>{(STATIC / 'visitor.js').read_text('utf-8')}</script>",
         "favicon_path": STATIC / "favicon.svg",
-        "app_kwargs": app_arguments(studio.library, history, settings, routes, closing.lifespan),
+        "app_kwargs": app_arguments(
+            studio.library, history, settings, routes, (swept_sessions, agents_running, closing.lifespan)
+        ),
         # Those who wait at the turnstile hold no thread, but each takes one of gradio's slots of that name.
         "max_threads": settings.queue_size + 40,
-        # Gradio keeps the last values of each session, previews among them.
-        "state_session_capacity": 1000,
+        # Gradio keeps the last values of each session, previews among them; nobody needs them again.
+        "state_session_capacity": 200,
         "max_file_size": f"{settings.upload_mb}mb",
         "show_error": False,
         "share": False,
         "ssr_mode": False,
-        "mcp_server": True,
+        "mcp_server": False,
         "run_history": False,
         "enable_monitoring": False,
         "footer_links": ["api", "settings"],

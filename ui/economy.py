@@ -24,6 +24,8 @@ def _look_less_often(blocks: gr.Blocks) -> None:
     does while a hundred wait. These are nearer to what it does on Windows.
     """
     blocks._queue.sleep_when_free, blocks._queue.progress_update_sleep_when_free = 0.02, 0.2
+    # After each call it sums up the last ten thousand, for a page that is closed here.
+    blocks._queue.ANALYTICS_MAX_EVENTS, blocks._queue.ANAYLTICS_CACHE_FREQUENCY = 1, sys.maxsize
 
 
 def _described_once(get_config: Callable[[], dict]) -> Callable[[], dict]:

@@ -14,6 +14,7 @@ from gradio.processing_utils import save_bytes_to_cache, save_file_to_cache
 from gradio.utils import get_upload_folder, is_in_or_equal
 
 from lora.errors import InvalidRequest, PaintingFailed, TooLong
+from ui.uploads import Uploads
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -67,16 +68,13 @@ def check_files(value: object) -> None:
             check_files(item)
 
 
-def upload_route() -> Collection[str]:
-    """The paths of what comes through gradio's upload route. To be called while the Blocks is being built."""
-    return gr.context.Context.root_block.upload_file_set
+def upload_route() -> Uploads:
+    """The files that were sent here. To be called while the Blocks is being built."""
+    return gr.context.Context.root_block.uploads
 
 
 def uploaded(field: str, value: object, uploads: Collection[str]) -> tuple[Path, str]:
-    """Where gradio put an uploaded file, and its name at the caller's. `uploads` are those of its upload route.
-
-    What it names lies under the hash of its content: nobody comes by another's who does not have the file.
-    """
+    """Where an uploaded file is, and its name at the caller's. `uploads` are the paths that were given to senders."""
     path = value.get("path") if isinstance(value, dict) else None
     if not isinstance(path, str) or path not in uploads:
         raise InvalidRequest(field, None if value is None else "something else", "a file that was uploaded here")

@@ -9,6 +9,7 @@ from gradio import FileData
 from lora.errors import UnknownPicture
 from pipeline import infotext
 from pipeline.checks import text, whole
+from pipeline.fields import whole as whole_number
 from pipeline.request import MAX_IMAGES
 from ui.api import offer
 from ui.errors import in_words
@@ -111,7 +112,7 @@ def add_restoring(studio: Studio, history: History, page: Widgets, gallery: gr.H
     async def read(event: gr.EventData, request: gr.Request) -> dict:
         number = event._data.get("number")
         try:
-            recalled = await studio.read_picture(event._data.get("file"), request.session_hash, uploads)
+            recalled = await studio.read_picture(event._data.get("file"), request.session_hash, uploads, page=True)
         except gr.Error as error:
             return {
                 reader: gr.HTML(answer={"number": number, "error": error.message}),
@@ -148,7 +149,8 @@ def add_history_endpoints(studio: Studio, history: History) -> None:
             limit: sets, 1 to 200
             before: the id of the last set of the page before
         """
-        return await album.page(owner, search, limit, before)
+        with studio.journal.entry("history", None):
+            return await album.page(owner, search, limit, before)
 
     async def forget_picture(owner: str, id: str, picture: int = -1) -> dict:
         """Delete a picture of a set in an owner's history; tells how many pictures are left.
@@ -158,7 +160,8 @@ def add_history_endpoints(studio: Studio, history: History) -> None:
             id: of the set
             picture: its number in the set, or -1 for all of it
         """
-        return {"pictures": await album.forget(owner, id, picture)}
+        with studio.journal.entry("forget_picture", None):
+            return {"pictures": await album.forget(owner, id, picture)}
 
     async def read_picture(request: gr.Request, file: FileData) -> dict:
         """Read from a PNG, JPEG or WebP file how it was made, as this app, AUTOMATIC1111 or Fooocus write it.
@@ -170,4 +173,6 @@ def add_history_endpoints(studio: Studio, history: History) -> None:
         """
         return await studio.read_picture(file, request.session_hash, uploads)
 
-    offer(history, forget_picture, read_picture)
+    offer(history, {"limit": whole_number("sets, 1 to 200", 1, MOST_LISTED)})
+    offer(forget_picture, {"picture": whole_number("its number in the set, or -1 for all of it", -1, MAX_IMAGES - 1)})
+    offer(read_picture)

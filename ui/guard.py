@@ -1,4 +1,4 @@
-"""Who may ask, and how often: pages of other sites may not, and no address without end. Stands around gradio's app."""
+"""Who may ask, by what name and how often: what is looked at before gradio's app sees a request."""
 
 import math
 import time
@@ -18,18 +18,55 @@ READS = ("GET", "HEAD")
 SPACES = ("huggingface.co", "*.hf.space")
 
 
+class Names:
+    """Host names, such as "example.org" or, with all that end so, "*.hf.space"."""
+
+    def __init__(self, names: Collection[str]):
+        self._exact = {name.lower() for name in names if not name.startswith("*.")}
+        self._endings = tuple(name[1:].lower() for name in names if name.startswith("*."))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._exact or name.endswith(self._endings)
+
+
+class KnownHost:
+    """ASGI middleware: answers to `names` and to addresses, not to a name that somebody else points here.
+
+    Such a name makes this app part of another site for a browser (DNS rebinding), and its pages could read all of it.
+    """
+
+    def __init__(self, app: ASGIApp, names: Collection[str]):
+        self._app = app
+        self._names = Names(names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] in ("http", "websocket"):
+            hosts = Headers(scope=scope).getlist("host")
+            if len(hosts) != 1 or not self._known(host_name(f"//{hosts[0]}")):
+                words = "This app is not known by that host name; whoever runs it can add the name to ALLOWED_HOSTS."
+                return await refusal(421, words)(scope, receive, send)
+        await self._app(scope, receive, send)
+
+    def _known(self, name: str) -> bool:
+        try:
+            ip_address(name)
+        except ValueError:
+            return name in self._names
+        # Nobody can point an address elsewhere.
+        return True
+
+
 class SameOrigin:
     """ASGI middleware: a browser sends `Origin`, and one of another site may read what is public and do nothing.
 
     Gradio answers every origin with CORS headers that let its page read the answer; here it never sees a foreign one,
-    and so gives none. Programs send no origin, and pass. `allowed` are hosts beside the one that was asked for, such
-    as "example.org" or "*.hf.space".
+    and so gives none. Programs send no origin, and pass. `allowed` are hosts beside the one that was asked for.
     """
 
     def __init__(self, app: ASGIApp, allowed: Collection[str] = ()):
         self._app = app
-        self._exact = {host.lower() for host in allowed if not host.startswith("*.")}
-        self._endings = tuple(host[1:].lower() for host in allowed if host.startswith("*."))
+        self._allowed = Names(allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -43,34 +80,26 @@ class SameOrigin:
         await self._app(scope, receive, send)
 
     def _ours(self, origin: str, host: str) -> bool:
-        try:
-            parts = urlsplit(origin)
-            name = (parts.hostname or "").lower()
-        except ValueError:
-            return False
-        if not name:
-            return False
-        return parts.netloc.lower() == host.lower() or name in self._exact or name.endswith(self._endings)
+        name = host_name(origin)
+        return bool(name) and (urlsplit(origin).netloc.lower() == host.lower() or name in self._allowed)
 
 
 class RateLimit:
     """ASGI middleware: each address may send `per_minute` requests that ask for something to be done.
 
-    Asking to cancel always passes. Without a proxy this machine's own programs are not counted. Behind the proxy of a
-    Space (`proxied`) all connections come from it, and it is X-Forwarded-For that counts.
+    Asking to cancel always passes.
     """
 
-    def __init__(self, app: ASGIApp, per_minute: int, proxied: bool):
+    def __init__(self, app: ASGIApp, per_minute: int):
         self._app = app
         self._limit = RateLimitItemPerMinute(per_minute)
-        self._proxied = proxied
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "http" and scope["method"] not in READS and not scope["path"].endswith("/cancel"):
-            who = address(scope, self._proxied)
-            if who and not await self._limiter.hit(self._limit, who):
+            who = address(scope)
+            if not await self._limiter.hit(self._limit, who):
                 left = (await self._limiter.get_window_stats(self._limit, who)).reset_time - time.time()
                 seconds = max(1, math.ceil(left))
                 words = f"That is more than {self._limit.amount} requests in a minute; try again in {seconds} s."
@@ -78,31 +107,25 @@ class RateLimit:
         await self._app(scope, receive, send)
 
 
-def address(scope: Scope, proxied: bool) -> str:
-    """Whose request it is: an address, the network of an IPv6 one, or "" for who is not counted.
+def address(scope: Scope) -> str:
+    """Whose request it is: an IPv4 address, or the network of an IPv6 one.
 
-    Each proxy writes at the right of X-Forwarded-For whom it has the request from, and anybody may have written what
-    is left of that: so it is the rightmost that is not one of the Space's inner network.
+    Behind a proxy that is trusted uvicorn has put here whom the proxy has the request from.
     """
-    if proxied:
-        hops = ",".join(Headers(scope=scope).getlist("x-forwarded-for")).split(",")
-        for hop in reversed(hops):
-            try:
-                found = ip_address(hop.strip())
-            except ValueError:
-                break
-            if found.is_global:
-                return _network(found)
     try:
         found = ip_address((scope.get("client") or ("", 0))[0])
     except ValueError:
         return "unknown"
-    return "" if found.is_loopback and not proxied else _network(found)
-
-
-def _network(found) -> str:
     # A household has a whole /64 of IPv6 addresses to choose from.
     return str(found if found.version == 4 else ip_network((found, 64), strict=False))
+
+
+def host_name(url: str) -> str:
+    """The host in an address, in small letters, without its port; "" where there is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def refusal(code: int, words: str, headers: dict | None = None) -> JSONResponse:

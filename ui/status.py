@@ -2,6 +2,7 @@
 
 import time
 import tomllib
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -21,14 +22,19 @@ td + td {{ text-align: right; }}
 </style><h1>LoRA Atelier</h1><table>{rows}</table></html>"""
 
 
+@cache
+def version() -> str:
+    """The version of this software."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+
+
 def status_routes(studio: Studio) -> list[Route]:
     """/status for people, /status.json or /status?format=json for programs."""
     began = time.monotonic()
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
     # A coroutine: it runs on the event loop, where the turnstile lives.
     async def status(request: Request) -> Response:
-        facts = {"version": version, "uptime_seconds": round(time.monotonic() - began), **studio.state()}
+        facts = {"version": version(), "uptime_seconds": round(time.monotonic() - began), **studio.state()}
         if request.url.path.endswith(".json") or request.query_params.get("format") == "json":
             return JSONResponse(facts, headers={"Cache-Control": "no-store"})
         rows = "".join(f"<tr><td>{escape(name)}<td>{escape(value)}" for name, value in _lines(facts))

@@ -2,12 +2,11 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 from lora.adapter import warnings
 from lora.errors import InvalidRequest
@@ -19,14 +18,14 @@ from pipeline.checks import text, whole
 from pipeline.compare import Grid, grid
 from pipeline.decode import encode_png
 from pipeline.engine import DenoiseStep, Engine, Generation
-from pipeline.inscription import inscription
 from pipeline.mix import adapter_ids, adapter_mix, trigger_words
-from pipeline.picture import MAX_BYTES
+from pipeline.picture import MAX_BYTES, UNREAD
 from pipeline.recall import recall
 from pipeline.request import GenerationRequest
 from pipeline.sheet import sheet
 from pipeline.tiers import tiers
 from pipeline.variants import Wildcards
+from ui.decoding import PictureDecoder
 from ui.errands import Errands
 from ui.errors import in_words
 from ui.files import check_size, served, uploaded
@@ -34,6 +33,7 @@ from ui.gpu import Paint
 from ui.journal import Entry, Journal
 from ui.stream import newest
 from ui.turnstile import Ticket, Turnstile
+from ui.uploads import Uploads
 
 # What an export is taken to last, for those who wait behind it.
 EXPORT_SECONDS = 5.0
@@ -71,6 +71,7 @@ class Studio:
         self._painters = ThreadPoolExecutor(turnstile.at_once, thread_name_prefix="painter")
         # Apart, so that a Hub that hangs keeps nobody from uploading. A file is in memory while it is read.
         self._readers, self._fetchers = Errands("reader", 2, 16), Errands("fetcher", 4, 16)
+        self._decoder = PictureDecoder()
 
     @property
     def profile(self):
@@ -86,7 +87,7 @@ class Studio:
     async def generate(self, values: Mapping, session: str, page: bool = False) -> AsyncIterator[Update]:
         """Check the values, wait for a turn, paint. Raises gradio errors only; closing it stops the painting."""
         with in_words(), self.journal.entry("generate", session, page) as entry:
-            request = GenerationRequest.create(values, self.engine.limits, self._finder(session), self.wildcards)
+            request = self._request(await self._decoded(values, session), session)
             self.journal.asked(entry, request, self._shared())
             ticket = self.turnstile.enter(session, self.engine.expected_seconds(request))
             async with aclosing(self._painted(request, ticket, entry)) as updates:
@@ -96,9 +97,12 @@ class Studio:
                     yield update
 
     def foresee(self, values: Mapping, session: str) -> dict:
-        """What a request comes to before it is sent: seconds, place in the queue. Raises gradio errors only."""
+        """What a request comes to before it is sent: seconds, place in the queue. Raises gradio errors only.
+
+        A picture is not opened: it costs what any other does.
+        """
         with in_words():
-            request = GenerationRequest.create(values, self.engine.limits, self._finder(session), self.wildcards)
+            request = self._request(_unread(values), session)
             seconds = round(self.engine.expected_seconds(request), 1)
             return {"status": "planned", "expected_seconds": seconds, **self.turn(session)}
 
@@ -114,7 +118,7 @@ class Studio:
     async def plan(self, values: Mapping, axes: Mapping, session: str) -> dict:
         """What a comparison comes to before it is sent: cells, seconds, axes, place. Raises gradio errors only."""
         with in_words():
-            return self._planned(await self._grid(values, axes, session)) | self.turn(session)
+            return self._planned(await self._grid(_unread(values), axes, session)) | self.turn(session)
 
     async def compare(self, values: Mapping, axes: Mapping, session: str, page: bool = False) -> AsyncIterator[Update]:
         """Paint the cells of a comparison, each as if it came alone: planned, waiting, painting, "cell" with its file.
@@ -123,7 +127,7 @@ class Studio:
         errors only; closing it stops the painting.
         """
         with in_words(), self.journal.entry("compare", session, page) as entry:
-            wanted = await self._grid(values, axes, session)
+            wanted = await self._grid(await self._decoded(values, session), axes, session)
             self.journal.asked(entry, wanted.cells[0].request, self._shared(), len(wanted.cells))
             yield Update(self._planned(wanted))
             files, details = [], []
@@ -141,6 +145,16 @@ class Studio:
             drawn = await asyncio.to_thread(_sheet, wanted, files, details)
             entry.done()
             yield Update({"status": "done", **wanted.public, "cells": details}, (drawn,))
+
+    def _request(self, values: Mapping, session: str) -> GenerationRequest:
+        return GenerationRequest.create(values, self.engine.limits, self._finder(session), self.wildcards)
+
+    async def _decoded(self, values: Mapping, session: str) -> Mapping:
+        """The values, with a picture file decoded to the size that they ask for, once all else is judged."""
+        if (rest := _unread(values)) is values:
+            return values
+        asked = self._request(rest, session)
+        return {**values, "image": await self._decoder.picture(values["image"], asked.width, asked.height)}
 
     async def _grid(self, values: Mapping, axes: Mapping, session: str) -> Grid:
         """Checked in a thread: it is up to 64 requests."""
@@ -195,9 +209,9 @@ class Studio:
             preset = requests.scheduler(scheduler, self.engine.limits)
             return {"sigmas": self.engine.sigmas(preset, requests.step_count(steps, preset, self.engine.limits))}
 
-    async def inspect(self, file: object, repo_id: object, session: str, uploads: Collection[str]) -> dict:
+    async def inspect(self, file: object, repo_id: object, session: str, uploads: Uploads, page: bool = False) -> dict:
         """Judge an uploaded file or one of the Hub; one that fits gets an id for that session. Raises gradio errors."""
-        with in_words(), self.journal.entry("inspect_adapter", session):
+        with in_words(), self.journal.entry("inspect_adapter", session, page):
             if file is not None and repo_id not in ("", None):
                 raise InvalidRequest("repo_id", repo_id, "empty where a file is given")
             if file is None and repo_id in ("", None):
@@ -209,31 +223,34 @@ class Studio:
                 try:
                     received = await self._readers.run(self.library.receive, path, name, session)
                 finally:
-                    # The library has its own copy; this one would lie there for a day.
-                    path.unlink(missing_ok=True)
+                    # The library has its own copy; this one would lie there for an hour.
+                    uploads.forget(path)
             return received.public()
 
-    async def read_picture(self, file: object, session: str, uploads: Collection[str]) -> dict:
+    async def read_picture(self, file: object, session: str, uploads: Uploads, page: bool = False) -> dict:
         """What an uploaded picture says of how it was made, as `recalled`. Raises gradio errors only."""
-        with in_words():
+        with in_words(), self.journal.entry("read_picture", session, page):
             path, _ = uploaded("file", file, uploads)
             check_size("file", path, MAX_BYTES)
-            return self.recalled(await self._readers.run(_inscription, path), session)
+            said = await self._decoder.inscription(await asyncio.to_thread(path.read_bytes))
+            return self.recalled(said, session)
 
     def recalled(self, said: str, session: str) -> dict:
         """`values` for a request out of a picture's text, and `notes` in words on what could not be restored."""
         values, notes = recall(said, self.engine.limits, self.library.all(session), self.profile.name)
         return {"values": values, "notes": notes}
 
-    async def search(self, words: object) -> list[dict]:
+    async def search(self, words: object, session: str = "", page: bool = False) -> list[dict]:
         """Adapters on the Hub for this model's family. Raises gradio errors only."""
-        with in_words():
+        with in_words(), self.journal.entry("search_adapters", session, page):
             found = self._fetchers.run(self.library.search, text("words", words), self.profile.family)
             return await found
 
-    async def export(self, adapters: object, rank: object, session: str) -> AsyncIterator[tuple[dict | None, dict]]:
+    async def export(
+        self, adapters: object, rank: object, session: str, page: bool = False
+    ) -> AsyncIterator[tuple[dict | None, dict]]:
         """Wait for a turn and write a mix as one file: (None, place) while waiting, then (file, details)."""
-        with in_words(), self.journal.entry("export_adapters", session) as entry:
+        with in_words(), self.journal.entry("export_adapters", session, page) as entry:
             mix = adapter_mix(adapters, self._finder(session))
             cut = whole("rank", rank, 0, MAX_RANK, note=" (0: exact)") or None
             ticket = self.turnstile.enter(session, EXPORT_SECONDS)
@@ -268,9 +285,9 @@ class Studio:
         return partial(self.library.find, session=session)
 
 
-def _inscription(path: Path) -> str:
-    with path.open("rb") as file:
-        return inscription(file)
+def _unread(values: Mapping) -> Mapping:
+    """The values, with a stand-in for a picture file."""
+    return {**values, "image": UNREAD} if isinstance(values.get("image"), bytes) else values
 
 
 def told(item: DenoiseStep | Generation) -> Update:

@@ -1,18 +1,14 @@
-"""What the web server adds to gradio: guards, headers, a bound on uploads, a plain 404, the pictures of the styles."""
+"""What the web server adds to gradio: guards, headers, a plain 404, the pictures of the styles and of the history."""
 
-import asyncio
 import io
-import os
 import zipfile
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from gradio.route_utils import FnIndexInferError
-from gradio.utils import get_upload_folder
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.middleware import Middleware
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -21,8 +17,10 @@ from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 from lora.adapter import Adapter
 from lora.errors import HistoryError, InvalidOwner, UnknownAdapter
 from lora.library import Library
-from ui.guard import RateLimit, SameOrigin
+from ui.guard import KnownHost, RateLimit, SameOrigin
 from ui.history import History, owner_hash
+from ui.openings import OpenRoutes, openings
+from ui.page_cache import PageCache
 from ui.settings import Settings
 from ui.theme import STATIC
 
@@ -54,44 +52,6 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
-
-
-class BoundedUploads:
-    """ASGI middleware on gradio's upload route, which bounds each file, but not their number nor what they add up to.
-
-    `request_bytes` of one request; none while gradio's cache, which loses what is a day old, holds `total_bytes`.
-    """
-
-    def __init__(self, app: ASGIApp, request_bytes: int, total_bytes: int):
-        self._app = app
-        self._request_bytes = request_bytes
-        self._total_bytes = total_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload"):
-            length = Headers(scope=scope).get("content-length", "")
-            if not length.isdecimal():
-                return await PlainTextResponse("An upload has to say its length.", 411)(scope, receive, send)
-            if int(length) > self._request_bytes:
-                words = f"The upload exceeds the maximum allowed size of {self._request_bytes >> 20} MB."
-                return await PlainTextResponse(words, 413)(scope, receive, send)
-            if await asyncio.to_thread(bytes_in, get_upload_folder()) + int(length) > self._total_bytes:
-                words = "There is no room for uploads left; try again later."
-                return await PlainTextResponse(words, 507)(scope, receive, send)
-        await self._app(scope, receive, send)
-
-
-def bytes_in(folder: str | Path) -> int:
-    """What the files in a folder come to, while others come and go."""
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += (Path(root) / name).lstat().st_size
-            except FileNotFoundError:
-                continue
-    return total
 
 
 def preview_url(adapter: Adapter) -> str | None:
@@ -158,7 +118,7 @@ class Outflow(io.RawIOBase):
 
 
 def app_arguments(
-    library: Library, history: History, settings: Settings, routes: list[Route], lifespan: Lifespan
+    library: Library, history: History, settings: Settings, routes: list[Route], lifespans: Sequence[Lifespan]
 ) -> dict:
     """The arguments of the FastAPI application under gradio's, with more `routes`, and what is to happen around it."""
 
@@ -179,18 +139,12 @@ def app_arguments(
     async def guarded(app: Starlette) -> AsyncIterator[None]:
         # Around all that gradio has put around the app, its CORS too. The server has built that by now.
         app.middleware_stack = _guards(app.middleware_stack, settings)
-        async with lifespan(app):
+        async with AsyncExitStack() as stack:
+            for lifespan in lifespans:
+                await stack.enter_async_context(lifespan(app))
             yield
 
     return {
-        # A megabyte more than the file for what is around it.
-        "middleware": [
-            Middleware(
-                BoundedUploads,
-                request_bytes=(settings.upload_mb + 1) * 2**20,
-                total_bytes=settings.uploads_total_mb * 2**20,
-            ),
-        ],
         "lifespan": guarded,
         "routes": [Route("/style/{id}", preview), Route("/looks.webp", looks), *history_routes(history), *routes],
         # What gradio lets through when a name or a function number is not one of its own.
@@ -200,6 +154,10 @@ def app_arguments(
 
 def _guards(app: ASGIApp, settings: Settings) -> ASGIApp:
     """The app behind those that look at a request before anything is done, and at the headers of every answer."""
+    app = OpenRoutes(PageCache(app), openings(settings.upload_mb * 2**20))
     if settings.requests_per_minute:
-        app = RateLimit(app, settings.requests_per_minute, proxied=bool(settings.space_id))
-    return SecurityHeaders(SameOrigin(app, settings.origins))
+        app = RateLimit(app, settings.requests_per_minute)
+    app = SameOrigin(app, settings.origins)
+    if settings.hosts:
+        app = KnownHost(app, settings.hosts)
+    return SecurityHeaders(app)

@@ -1,7 +1,9 @@
 """The app as an agent meets it: the Model Context Protocol over streamable HTTP, described as it is."""
 
 import asyncio
-import re
+import base64
+import json
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -9,8 +11,9 @@ import pytest
 from gradio_client import Client
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
+from mcp.shared.exceptions import McpError
 
-from tests.serving import STYLES
+from tests.serving import LONG, STYLES
 
 
 def with_session(server, use):
@@ -57,20 +60,100 @@ def test_limits_are_told(tools):
     assert "Euler a" in values["scheduler"]["description"]
 
 
-def test_a_picture_and_its_details(server):
-    """The picture comes as an address; it is the same as for every other caller."""
+def test_a_picture_its_details_and_where_it_is(server):
+    """The picture is in the answer and at an address; it is the same as for every other caller."""
     values = {"prompt": "a cat", "steps": 2, "seed": 3, "adapters": [{"id": STYLES[0], "weight": 0.5}]}
     result = call(server, "generate", **values)
-    told = " ".join(part.text for part in result.content)
-    assert not result.isError, told
-    (address,) = re.findall(rf"{server.url}/[^'\"\s]+\.png", told)
+    assert not result.isError, result.content
+    text, picture, link = result.content
+    told = result.structuredContent
+    assert json.loads(text.text) == told and told["details"]["seed"] == 3
+    assert told["details"]["adapters"][0]["id"] == STYLES[0]
     again = Client(server.url, verbose=False).predict(**values, api_name="/generate")[0][0]["image"]
-    assert httpx.get(address).content == Path(again).read_bytes()
-    assert "'seed': 3" in told and STYLES[0] in told
+    assert base64.b64decode(picture.data) == Path(again).read_bytes() and picture.mimeType == "image/png"
+    assert httpx.get(str(link.uri)).content == Path(again).read_bytes()
+    assert str(link.uri) == told["images"][0]["image"]["url"] and "/tmp" not in text.text
 
 
-def test_a_bad_value_is_answered_in_words(server):
-    result = call(server, "generate", prompt="a cat", steps=1001)
-    assert result.isError
-    assert "steps is 1001, but must be a whole number from 1 to 150" in result.content[0].text
-    assert "/" not in result.content[0].text.replace("https://", "")
+def test_pictures_go_in_as_data_as_an_upload_and_as_one_that_was_painted(server):
+    async def use(session):
+        painted = await session.call_tool("generate", {"prompt": "a cat", "steps": 2, "seed": 3})
+        data = painted.content[1].data
+        sent = httpx.post(f"{server.url}/gradio_api/upload", files={"files": ("x.png", base64.b64decode(data))}).json()
+        files = (
+            f"data:image/png;base64,{data}",
+            sent[0],
+            f"{server.url}/gradio_api/file={sent[0]}",
+            str(painted.content[2].uri),
+        )
+        read = [await session.call_tool("read_picture", {"file": file}) for file in files]
+        over = [await session.call_tool("generate", {"prompt": "a dog", "steps": 4, "seed": 1, "image": file})
+                for file in files]  # fmt: skip
+        return read, over
+
+    read, over = with_session(server, use)
+    assert [each.structuredContent["values"]["prompt"] for each in read] == ["a cat"] * 4
+    assert len({each.content[1].data for each in over}) == 1
+
+
+def test_progress_is_told_to_whoever_asks_for_it(server):
+    news = []
+
+    async def heard(progress, total, message):
+        news.append((progress, total, message))
+
+    async def use(session):
+        return await session.call_tool("generate", {"prompt": "a cat", "steps": 5}, progress_callback=heard)
+
+    assert not with_session(server, use).isError
+    steps = [each for each in news if each[1] is not None]
+    assert steps[-1][:2] == (1.0, 1.0) and steps[-1][2] == "Step 5 of 5"
+    assert [each[0] for each in news] == sorted(each[0] for each in news)
+
+
+def test_every_tool_answers_in_json(server, tools):
+    values = {
+        "tokenize": {"prompt": "a (red:1.2) apple"}, "generate": {"prompt": "a cat", "steps": 1},
+        "search_adapters": {"words": "ink"}, "history": {"owner": "x" * 32},
+        "compare": {"prompt": "a cat", "x_axis": "steps", "x_values": [1, 2]},
+        "export_adapters": {"adapters": [{"id": STYLES[0]}]}, "inspect_adapter": {"repo_id": "someone/nothing"},
+    }  # fmt: skip
+
+    async def use(session):
+        return {name: await session.call_tool(name, values.get(name, {})) for name in tools}
+
+    answers = with_session(server, use)
+    failed = {name for name, answer in answers.items() if answer.isError}
+    assert failed == {"inspect_adapter", "forget_picture", "read_picture"}
+    for name in tools.keys() - failed:
+        assert json.loads(answers[name].content[0].text) == answers[name].structuredContent, name
+    sheet, link = answers["compare"].content[1:]
+    assert sheet.type == "image" and httpx.get(str(link.uri)).status_code == 200
+    link = answers["export_adapters"].content[1]
+    assert link.name == "atelier-mix.safetensors" and len(httpx.get(str(link.uri)).content) == link.size
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"prompt": "a cat", "steps": 1001}, "steps is 1001, but must be a whole number from 1 to 150"),
+        ({"prompt": 3}, "prompt is 3, but must be text"),
+        ({}, "prompt is missing, but must be given"),
+        ({"prompt": "a cat", "stepps": 3}, "stepps is not a value of this tool, but must be one of prompt,"),
+        ({"prompt": "a cat", "image": "data:image/png,abc"}, "image is a data: URI without base64"),
+        ({"prompt": "a cat", "image": "http://127.0.0.1:1/x.png"}, "image is not a file of yours"),
+    ],
+)
+def test_a_bad_value_is_answered_in_words(server, values, says):
+    result = call(server, "generate", **values)
+    assert result.isError and result.content[0].text.startswith(says)
+    assert "/tmp" not in result.content[0].text
+
+
+def test_an_agent_that_gives_up_frees_the_engine(server):
+    async def use(session):
+        with pytest.raises(McpError):
+            await session.call_tool("generate", {"prompt": "a cat", **LONG}, read_timeout_seconds=timedelta(seconds=1))
+
+    with_session(server, use)
+    server.wait_until(running=0, waiting=0)

@@ -5,8 +5,10 @@ import asyncio
 import httpx
 import pytest
 from starlette.responses import PlainTextResponse
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from ui.guard import SPACES, RateLimit, SameOrigin, address
+from ui.guard import SPACES, KnownHost, RateLimit, SameOrigin, address
+from ui.settings import Settings
 
 
 async def echo(scope, receive, send):
@@ -60,7 +62,7 @@ def statuses(app, *requests):
 
 
 def test_an_address_that_asks_too_often_is_told_when_to_come_back():
-    app = RateLimit(echo, 3, proxied=False)
+    app = RateLimit(echo, 3)
     *taken, refused = statuses(app, *[{}] * 4)
     assert [a.status_code for a in taken] == [200] * 3 and refused.status_code == 429
     seconds = int(refused.headers["retry-after"])
@@ -68,11 +70,25 @@ def test_an_address_that_asks_too_often_is_told_when_to_come_back():
     assert refused.json()["detail"] == f"That is more than 3 requests in a minute; try again in {seconds} s."
 
 
-def test_others_reading_cancelling_and_this_machine_are_not_counted():
-    app = RateLimit(echo, 1, proxied=False)
-    free = [{"method": "GET"}, {"path": "/gradio_api/cancel"}, {"client": ("127.0.0.1", 5)}, {"client": ("::1", 5)}]
-    answers = statuses(app, {}, *free * 2, {"client": ("8.8.4.4", 1)}, {})
-    assert [a.status_code for a in answers] == [200] * 10 + [429]
+def test_others_reading_and_cancelling_are_not_counted_and_this_machine_is():
+    app = RateLimit(echo, 1)
+    free = [{"method": "GET"}, {"path": "/gradio_api/cancel"}]
+    answers = statuses(app, {}, *free * 4, {"client": ("8.8.4.4", 1)}, {"client": ("127.0.0.1", 1)}, {})
+    assert [a.status_code for a in answers] == [200] * 11 + [429]
+    assert statuses(app, {"client": ("127.0.0.1", 2)})[0].status_code == 429
+
+
+def seen(settings: Settings, client: str, forwarded: list[str]) -> str:
+    """Who the guards take a request for, which comes through uvicorn."""
+    found = []
+
+    async def app(scope, receive, send):
+        found.append(address(scope))
+
+    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
+    scope = {"type": "http", "headers": headers, "client": (client, 1)}
+    asyncio.run(ProxyHeadersMiddleware(app, settings.proxies)(scope, None, None))
+    return found[0]
 
 
 @pytest.mark.parametrize(
@@ -82,18 +98,35 @@ def test_others_reading_cancelling_and_this_machine_are_not_counted():
         ("10.1.1.1", ["1.1.1.1, 8.8.8.8"], "8.8.8.8"),  # what is left of the rightmost anybody may have written
         ("10.1.1.1", ["1.1.1.1", "8.8.8.8, 10.0.0.7"], "8.8.8.8"),
         ("10.1.1.1", ["2001:4860:4860:1:2:3:4:5"], "2001:4860:4860:1::/64"),
-        ("10.1.1.1", ["8.8.8.8, nonsense"], "10.1.1.1"),
+        ("10.1.1.1", ["8.8.8.8, nonsense"], "unknown"),
         ("10.1.1.1", [], "10.1.1.1"),
-        ("127.0.0.1", [], "127.0.0.1"),
+        ("127.0.0.1", ["8.8.8.8"], "127.0.0.1"),
         ("testclient", [], "unknown"),
     ],
 )
 def test_behind_the_proxy_of_a_space_the_visitor_counts(client, forwarded, who):
-    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
-    scope = {"type": "http", "headers": headers, "client": (client, 1)}
-    assert address(scope, proxied=True) == who
+    assert seen(Settings(space_id="someone/atelier"), client, forwarded) == who
 
 
-def test_without_a_proxy_nobody_can_be_somebody_else():
-    scope = {"type": "http", "headers": [(b"x-forwarded-for", b"8.8.8.8")], "client": ("9.9.9.9", 1)}
-    assert address(scope, proxied=False) == "9.9.9.9"
+def test_only_a_proxy_that_was_named_is_believed():
+    assert seen(Settings(), "9.9.9.9", ["8.8.8.8"]) == "9.9.9.9"
+    assert seen(Settings(), "127.0.0.1", ["8.8.8.8"]) == "127.0.0.1"
+    assert seen(Settings(trusted_proxies="9.9.9.9, 127.0.0.0/8"), "9.9.9.9", ["8.8.8.8"]) == "8.8.8.8"
+    assert seen(Settings(trusted_proxies="9.9.9.9, 127.0.0.0/8"), "127.0.0.5", ["8.8.8.8"]) == "8.8.8.8"
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [("localhost:7860", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("10.0.0.4", 200), ("Paint.Example", 200),
+     ("a.b.example.org", 200), ("evil.example", 421), ("example.org", 421), ("localhost.evil.example", 421),
+     ("127.0.0.1.evil.example", 421), ("", 421), ("[", 421), ("evil.example@localhost", 200)],
+)  # fmt: skip
+def test_b7_only_known_names_and_addresses_are_answered(host, code):
+    app = KnownHost(echo, Settings(allowed_hosts="paint.example, *.example.org").hosts)
+    assert answer(app, "GET", host=host).status_code == code
+
+
+def test_b7_on_a_space_all_names_are_answered_until_some_are_named():
+    assert Settings(space_id="someone/atelier").hosts == ()
+    assert "huggingface.co" not in Settings().hosts
+    assert {"paint.example", "*.hf.space"} < set(Settings(space_id="x/y", allowed_hosts="paint.example").hosts)

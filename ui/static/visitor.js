@@ -23,6 +23,10 @@
     return value;
   };
   const owner = () => read("localStorage", "atelier-owner") || write("localStorage", "atelier-owner", random());
+  // Gradio's client asks for a reset after each cancelled call; there is nothing to do then, and no such route here.
+  const ask = window.fetch;
+  const reset = (url) => String(url?.url ?? url).endsWith("/gradio_api/reset");
+  window.fetch = (url, options) => (reset(url) ? Promise.resolve(new Response("{}")) : ask(url, options));
   window.atelier = {
     owner,
     // A tab has its own jobs, and a reload does not change them.
