@@ -54,9 +54,11 @@ FILE = {
 }
 # Below errors the library writes the ids of connections, which are keys, and what strangers call their tools.
 logging.getLogger("mcp").setLevel("ERROR")
-# An agent that leaves closes streams that the library still reads; it takes that for an error.
+# An agent that leaves closes streams that the library still reads, and what is nested too deep is answered with an
+# error: neither is one of ours.
+THEIRS = (ClosedResourceError, RecursionError)
 logging.getLogger("mcp.server.streamable_http").addFilter(
-    lambda record: not (record.exc_info and isinstance(record.exc_info[1], ClosedResourceError))
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], THEIRS))
 )
 _who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="unknown")
 
