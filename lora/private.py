@@ -46,6 +46,11 @@ class Shelf:
     folders: dict[Path, int] = field(default_factory=dict)
 
     @property
+    def bytes(self) -> int:
+        """All that is on it."""
+        return sum(self.folders.values())
+
+    @property
     def filling(self) -> bool:
         """Whether a file is on its way."""
         return len(self.folders) > len(self.adapters)
@@ -74,7 +79,7 @@ class PrivateAdapters:
         with self._lock:
             shelves = list(self._shelves.values())
             return {"own": sum(len(shelf.adapters) for shelf in shelves),
-                    "own_bytes": sum(sum(shelf.folders.values()) for shelf in shelves)}  # fmt: skip
+                    "own_bytes": sum(shelf.bytes for shelf in shelves)}  # fmt: skip
 
     def all(self, session: str) -> tuple[Adapter, ...]:
         """The session's adapters, the oldest first."""
@@ -137,12 +142,16 @@ class PrivateAdapters:
             for name, shelf in self._shelves.items()
             if name != session and not shelf.filling and self._clock() - shelf.used > self.bounds.spare_seconds
         )
-        while sum(sum(shelf.folders.values()) for shelf in self._shelves.values()) + size > self.bounds.total_bytes:
-            if not spare:
+        while sum(shelf.bytes for shelf in self._shelves.values()) + size > self.bounds.total_bytes:
+            # Then whoever has more than this one will have: nobody is refused for what another has brought.
+            wanted = size + (self._shelves[session].bytes if session in self._shelves else 0)
+            shelves = ((shelf.bytes, name) for name, shelf in self._shelves.items() if not shelf.filling)
+            most, largest = max((shelf for shelf in shelves if shelf[1] != session), default=(0, ""))
+            if not spare and most <= wanted:
                 raise NoRoom(
                     f"The {megabytes(self.bounds.total_bytes)} for visitors' adapters are taken; try again later."
                 )
-            self._forget(spare.pop(0)[1])
+            self._forget(spare.pop(0)[1] if spare else largest)
 
     def _used(self, session: str) -> Shelf | None:
         """The session's shelf, used now; those that nobody has used for long are cleared."""

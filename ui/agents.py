@@ -37,6 +37,7 @@ from ui.endpoint import Endpoint
 from ui.errors import in_words
 from ui.guard import address, refusal
 from ui.jobs import Jobs
+from ui.turnstile import visitor
 from ui.uploads import Uploads, public_path
 
 PATH = "/gradio_api/mcp"
@@ -141,12 +142,13 @@ class Agents:
         context = self._server.request_context
         # The generators of `spaces` look there for whom they paint.
         LocalContext.request.set(context.request)
+        visitor.set(who := address(context.request.scope))
         try:
             with in_words():
                 endpoint = self._endpoints.get(name)
                 if endpoint is None:
                     raise InvalidRequest("tool", name, f"one of {', '.join(self._endpoints)}")
-                values = await self._checked(endpoint, values, context.lifespan_context, address(context.request.scope))
+                values = await self._checked(endpoint, values, context.lifespan_context, who)
             result = await self._done(endpoint, values, context)
         except gr.Error as error:
             said = [types.TextContent(type="text", text=str(error.message))]

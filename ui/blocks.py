@@ -17,6 +17,7 @@ from ui.files import check_files
 from ui.gallery import add_history_endpoints, add_history_page, add_restoring
 from ui.generate import add_generate_page
 from ui.gpu import gpu_generator
+from ui.guard import address
 from ui.history import History
 from ui.jobs import Jobs
 from ui.journal import Journal
@@ -26,7 +27,7 @@ from ui.settings import Settings
 from ui.status import status_routes, version
 from ui.studio import Studio
 from ui.theme import STATIC, theme
-from ui.turnstile import Turnstile
+from ui.turnstile import Turnstile, visitor
 from ui.uploads import Uploads, file_routes
 from ui.web import app_arguments
 from ui.widgets import keyboard
@@ -57,6 +58,12 @@ class Atelier(gr.Blocks):
     def get_api_info(self, *args: object, **arguments: object) -> dict:
         """What the API page shows and gradio's client is told."""
         return in_gradio_words(super().get_api_info(*args, **arguments), self.endpoints)
+
+    async def process_api(self, *args: object, request: gr.Request | None = None, **arguments: object) -> dict:
+        """As gradio does; who works on it knows for which address."""
+        asked = getattr(request, "request", None)
+        visitor.set(address(asked.scope) if asked else "")
+        return await super().process_api(*args, request=request, **arguments)
 
     def validate_inputs(self, block_fn, inputs: list) -> None:
         """Complete `inputs` in place; what they are worth is seen when a request is made of them."""

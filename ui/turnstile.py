@@ -4,8 +4,9 @@ import asyncio
 import heapq
 import math
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from lora.errors import Busy
@@ -13,14 +14,19 @@ from lora.errors import Busy
 # The first few hear their place at each pulse, others at a multiple of it that grows with their place.
 NEAR, SELDOM = 2, 20
 CLOSING = "The house is being closed and will open anew; try again in a minute."
+BUMPED = "The queue is full, and this was the last of many jobs from your address; try again in a minute."
+# The address for which a task works. Sessions are made up as one likes, addresses are not.
+visitor: ContextVar[str] = ContextVar("visitor", default="")
 
 
 @dataclass(eq=False)
 class Ticket:
-    """One job: who sent it, how many seconds it should run, and since when it has run."""
+    """One job: who sent it, how many seconds it should run, and since when it has run; why it will not, if so."""
 
     session: str
     seconds: float
+    address: str = ""
+    refused: str = ""
     turn: asyncio.Event = field(default_factory=asyncio.Event)
     since: float | None = None
 
@@ -38,6 +44,7 @@ class Line:
     """The jobs of one session; `served` is the number of the turn that it had last."""
 
     served: int
+    address: str = ""
     waiting: deque[Ticket] = field(default_factory=deque)
     running: int = 0
 
@@ -46,7 +53,9 @@ class Turnstile:
     """Lets `at_once` jobs run and takes the others in turns over the sessions, at most `places` of them.
 
     A session's jobs keep their order. Of several sessions the one whose last turn is longest ago comes first; a new
-    one stands before those that had a turn since it came and behind all others, so that nobody starves.
+    one stands before those that had a turn since it came and behind all others, so that nobody starves. Before that it
+    is the same for addresses, so that many sessions of one have the turns of one; and where all places are taken,
+    whose address has most of them gives one up for whose has fewer.
     """
 
     def __init__(
@@ -57,6 +66,8 @@ class Turnstile:
         self.at_once = at_once
         self._clock = clock
         self._lines: dict[str, Line] = {}
+        # The turn that each address had last, for as long as it has jobs.
+        self._served: dict[str, int] = {}
         self._running: list[Ticket] = []
         self._order: list[Ticket] = []
         self._turns = 0
@@ -70,15 +81,20 @@ class Turnstile:
         """
         if self._shut:
             raise Busy(CLOSING)
-        line = self._lines.get(session)
+        line, address = self._lines.get(session), visitor.get()
         if len(self._running) >= self.at_once and not again:
             come_back = f"try again in about {max(1, math.ceil(self._rest()))} s"
-            if len(self._order) >= self.places:
+            full = len(self._order) >= self.places
+            bumped = self._one_too_many(address) if full else None
+            if full and not bumped:
                 raise Busy(f"All {self.places} places in the queue are taken; {come_back}.")
             if line and len(line.waiting) >= self.places_per_session:
                 raise Busy(f"{self.places_per_session} of your pictures are waiting already; {come_back}.")
-        ticket = Ticket(session, seconds)
-        self._lines.setdefault(session, Line(served=self._turns - 1)).waiting.append(ticket)
+            if bumped:
+                self._refuse(bumped)
+        ticket = Ticket(session, seconds, address)
+        self._served.setdefault(address, self._turns - 1)
+        self._lines.setdefault(session, Line(self._turns - 1, address)).waiting.append(ticket)
         self._advance()
         return ticket
 
@@ -97,7 +113,7 @@ class Turnstile:
             except TimeoutError:
                 continue
         if ticket.since is None:
-            raise Busy(CLOSING)
+            raise Busy(ticket.refused or CLOSING)
 
     def shut(self) -> None:
         """Let nobody in from now on, and tell those who wait. Whoever runs goes on."""
@@ -117,6 +133,8 @@ class Turnstile:
             line.waiting.remove(ticket)
         if not line.waiting and not line.running:
             del self._lines[ticket.session]
+            if not any(other.address == line.address for other in self._lines.values()):
+                del self._served[line.address]
         self._advance()
 
     def place(self, ticket: Ticket) -> Place:
@@ -152,20 +170,44 @@ class Turnstile:
             line.waiting.popleft()
             self._turns += 1
             line.served, line.running = self._turns, line.running + 1
+            self._served[line.address] = self._turns
             ticket.since = self._clock()
             self._running.append(ticket)
             ticket.turn.set()
 
+    def _one_too_many(self, address: str) -> Ticket | None:
+        """The last job of the address that has most, if that has two more than this one."""
+        waiting = Counter(ticket.address for ticket in self._order)
+        most, number = waiting.most_common(1)[0]
+        if number < waiting[address] + 2:
+            return None
+        return next(ticket for ticket in reversed(self._order) if ticket.address == most)
+
+    def _refuse(self, ticket: Ticket) -> None:
+        ticket.refused = BUMPED
+        self.leave(ticket)
+        ticket.turn.set()
+
     def _turns_to_come(self) -> list[Ticket]:
-        lines = [(line.served, i, iter(line.waiting)) for i, line in enumerate(self._lines.values()) if line.waiting]
-        heapq.heapify(lines)
-        order, turn = [], self._turns
-        while lines:
-            _, i, line = lines[0]
-            if ticket := next(line, None):
-                order.append(ticket)
-                turn += 1
-                heapq.heapreplace(lines, (turn, i, line))
-            else:
-                heapq.heappop(lines)
-        return order
+        addresses: dict[str, list[tuple[int, Iterable[Ticket]]]] = {}
+        for line in self._lines.values():
+            if line.waiting:
+                addresses.setdefault(line.address, []).append((line.served, line.waiting))
+        lines = [(self._served[address], in_turns(lines, self._turns)) for address, lines in addresses.items()]
+        return in_turns(lines, self._turns)
+
+
+def in_turns(lines: Iterable[tuple[int, Iterable[Ticket]]], turn: int) -> list[Ticket]:
+    """The tickets of lines in the order in which they come, by the turns that each line had last; `turn` was now."""
+    waiting = [(served, i, iter(line)) for i, (served, line) in enumerate(lines)]
+    heapq.heapify(waiting)
+    order = []
+    while waiting:
+        _, i, line = waiting[0]
+        if ticket := next(line, None):
+            order.append(ticket)
+            turn += 1
+            heapq.heapreplace(waiting, (turn, i, line))
+        else:
+            heapq.heappop(waiting)
+    return order

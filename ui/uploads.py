@@ -28,7 +28,7 @@ from ui.shares import Shares
 
 # Seconds that a file is kept; long enough to paint over it again and again.
 KEPT = 3600.0
-MAX_FILES, MAX_FIELDS, MAX_FIELD_BYTES = 16, 16, 64 * 2**10
+MAX_FILES, MAX_FIELDS, MAX_FIELD_BYTES = 4, 16, 64 * 2**10
 # What a browser shows and cannot run; all else is handed out to be saved.
 SHOWN = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
@@ -82,6 +82,8 @@ class Uploads:
     async def _taken(self, request: Request, who: str) -> Response:
         parser = MultiPartParser(request.headers, request.stream(), max_files=MAX_FILES, max_fields=MAX_FIELDS,
                                  max_part_size=MAX_FIELD_BYTES)  # fmt: skip
+        # What is larger lies on the disk while it comes.
+        parser.spool_max_size = MAX_FIELD_BYTES
         form = await parser.parse()
         try:
             files = form.getlist("files")

@@ -143,6 +143,17 @@ def test_when_all_room_is_taken_the_longest_unused_session_gives_way(library_of,
     assert not library.all("a") and library.all("b") and library.all("c") and len(kept(library)) == 2
 
 
+def test_when_all_room_is_taken_whoever_has_most_gives_way_to_whoever_has_less(library_of, ink):
+    size = ink.stat().st_size
+    library = library_of(total_bytes=4 * size + 100)
+    for i in range(3):
+        copy = ink.with_name(f"{i}.safetensors")
+        save_file(load_file(ink), copy, metadata={"n": str(i)})
+        library.upload(copy, copy.name, "greedy")
+    library.upload(ink, "ink.safetensors", "other")
+    assert library.upload(ink, "ink.safetensors", "late") and not library.all("greedy") and library.all("other")
+
+
 def test_room_is_counted_while_files_are_still_coming(library_of, ink):
     size = ink.stat().st_size
     library = library_of(total_bytes=size)

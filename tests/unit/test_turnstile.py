@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from lora.errors import Busy
-from ui.turnstile import Place, Turnstile
+from ui.turnstile import Place, Turnstile, visitor
 
 
 class Clock:
@@ -199,3 +199,40 @@ def test_l3_a_job_of_many_parts_stands_behind_the_others_each_time_and_is_not_re
         if running is part:
             part = turnstile.enter("grid", 1, again=True)
     assert "".join(t.session[0] for t in order) == "gabg"
+
+
+def enter(turnstile, address, session, seconds=1):
+    """A job from an address."""
+    visitor.set(address)
+    return turnstile.enter(session, seconds)
+
+
+def test_many_sessions_of_one_address_have_the_turns_of_one():
+    turnstile = Turnstile(100, 100)
+    flood = [enter(turnstile, "flood", f"made up {i}") for i in range(20)]
+    one, other = enter(turnstile, "a", "x"), enter(turnstile, "b", "y")
+    assert [turnstile.place(ticket).place for ticket in (one, other)] == [1, 2]
+    order = served(turnstile, [*flood, one, other])
+    assert order.index(one) == 1 and order.index(other) == 2
+    assert turnstile._served == turnstile._lines == {}
+
+
+def test_where_a_flood_has_all_places_it_gives_one_up_and_hears_of_it():
+    async def run():
+        turnstile = Turnstile(4, 4)
+        flood = [enter(turnstile, "flood", f"made up {i}") for i in range(5)]
+        with pytest.raises(Busy, match="All 4 places"):
+            enter(turnstile, "flood", "one more")
+        one = enter(turnstile, "a", "x")
+        with pytest.raises(Busy, match="the last of many jobs from your address"):
+            [place async for place in turnstile.wait(flood[-1])]
+        assert turnstile.place(one).place == 1 and turnstile.status()["waiting"] == 4
+        two = enter(turnstile, "b", "y")
+        # Nobody has two more than another now.
+        with pytest.raises(Busy, match="All 4 places"):
+            enter(turnstile, "a", "z")
+        turnstile.leave(flood[-1])
+        order = served(turnstile, [*(ticket for ticket in flood if not ticket.refused), one, two])
+        assert order[1:3] == [one, two] and len(order) == 5
+
+    asyncio.run(run())
