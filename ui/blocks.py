@@ -141,7 +141,11 @@ def launch_arguments(blocks: Atelier, studio: Studio, settings: Settings, closin
         "head": f"<script>{(STATIC / 'visitor.js').read_text('utf-8')}</script>",
         "favicon_path": STATIC / "favicon.svg",
         "app_kwargs": app_arguments(
-            studio.library, history, settings, routes, (swept_sessions, agents_running, closing.lifespan)
+            studio.library,
+            history,
+            settings,
+            routes,
+            (swept_sessions, agents_running, studio.decoder.ready, closing.lifespan),
         ),
         # Those who wait at the turnstile hold no thread, but each takes one of gradio's slots of that name.
         "max_threads": settings.queue_size + 40,

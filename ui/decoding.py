@@ -1,9 +1,11 @@
 """Strangers' pictures, opened in processes of their own: what one of them does there ends there."""
 
+import asyncio
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from lora.errors import AtelierError, Described, InvalidRequest
@@ -33,6 +35,12 @@ class PictureDecoder:
         # Each thread waits for one process.
         self._waiters = Errands("decoder", AT_ONCE, WAITING)
         self._idle: list[subprocess.Popen] = []
+
+    @asynccontextmanager
+    async def ready(self, app: object = None) -> AsyncIterator[None]:
+        """A part of the app's lifespan, at the start of which one is started, so that nobody waits for it later."""
+        self._idle.append(await asyncio.to_thread(self._child))
+        yield
 
     async def picture(self, data: bytes, width: int, height: int) -> Picture:
         """As `Picture.read`. Raises Described where it takes too long or too much as well, Busy."""

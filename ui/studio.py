@@ -71,7 +71,7 @@ class Studio:
         self._painters = ThreadPoolExecutor(turnstile.at_once, thread_name_prefix="painter")
         # Apart, so that a Hub that hangs keeps nobody from uploading. A file is in memory while it is read.
         self._readers, self._fetchers = Errands("reader", 2, 16), Errands("fetcher", 4, 16)
-        self._decoder = PictureDecoder()
+        self.decoder = PictureDecoder()
 
     @property
     def profile(self):
@@ -154,7 +154,7 @@ class Studio:
         if (rest := _unread(values)) is values:
             return values
         asked = self._request(rest, session)
-        return {**values, "image": await self._decoder.picture(values["image"], asked.width, asked.height)}
+        return {**values, "image": await self.decoder.picture(values["image"], asked.width, asked.height)}
 
     async def _grid(self, values: Mapping, axes: Mapping, session: str) -> Grid:
         """Checked in a thread: it is up to 64 requests."""
@@ -232,7 +232,7 @@ class Studio:
         with in_words(), self.journal.entry("read_picture", session, page):
             path, _ = uploaded("file", file, uploads)
             check_size("file", path, MAX_BYTES)
-            said = await self._decoder.inscription(await asyncio.to_thread(path.read_bytes))
+            said = await self.decoder.inscription(await asyncio.to_thread(path.read_bytes))
             return self.recalled(said, session)
 
     def recalled(self, said: str, session: str) -> dict:

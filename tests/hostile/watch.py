@@ -32,10 +32,12 @@ class Watch:
 
 def resident(server: Server) -> int:
     """Bytes of memory of the app and all its children."""
-    app, total = psutil.Process(server.process.pid), 0
-    for process in (app, *app.children(recursive=True)):
+    app = psutil.Process(server.process.pid)
+    total, itself = app.memory_info().rss, app.cmdline()
+    for child in app.children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            total += process.memory_info().rss
+            # Until it has become another program a child shows the app's own memory once more.
+            total += 0 if child.cmdline() == itself else child.memory_info().rss
     return total
 
 
