@@ -4,6 +4,7 @@ import os
 import sys
 
 from lora.errors import in_a_sentence
+from lora.scratch import scratch_folder
 from pipeline.checks import base_model
 from ui.listening import check_address
 from ui.settings import Settings, read_settings
@@ -19,6 +20,9 @@ with in_a_sentence():
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 
+# Gradio's own is shared with all other apps of this machine, and lies there for ever where one is killed.
+if "GRADIO_TEMP_DIR" not in os.environ:
+    os.environ["GRADIO_TEMP_DIR"] = str(scratch_folder("files"))
 # Whom uvicorn believes that it asks for somebody else; without this any program of this machine.
 os.environ["FORWARDED_ALLOW_IPS"] = settings.proxies
 

@@ -1,26 +1,19 @@
 """What visitors bring: adapters that only their session sees, in bounded space, gone when the session is."""
 
-import os
 import shutil
-import stat
 import tempfile
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora.adapter import Adapter
 from lora.errors import NoRoom
+from lora.scratch import scratch_folder
 
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is locked there, so nothing is swept.
-    fcntl = None
-
-PREFIX = "atelier-adapters-"
+PURPOSE = "adapters"
 
 
 @dataclass(frozen=True)
@@ -62,14 +55,9 @@ class PrivateAdapters:
     def __init__(
         self, bounds: Bounds | None = None, folder: Path | None = None, clock: Callable[[], float] = time.monotonic
     ):
-        """Files go into `folder`, or else into a temporary one that only this user can read (mode 0700).
-
-        Temporary ones that a killed process has left are deleted.
-        """
+        """Files go into `folder`, or else into a temporary one that only this user can read (mode 0700)."""
         self.bounds = bounds or Bounds()
-        if folder is None:
-            _sweep(Path(tempfile.gettempdir()))
-        self._root = folder or self._temporary()
+        self._root = folder or scratch_folder(PURPOSE)
         self._clock = clock
         self._lock = threading.Lock()
         self._shelves: dict[str, Shelf] = {}
@@ -131,7 +119,7 @@ class PrivateAdapters:
             self._make_room(session, size)
             if not self._root.is_dir():
                 # A cleaner of the system was here. Under a new name: by now anybody may have taken the old one.
-                self._root = self._temporary()
+                self._root = scratch_folder(PURPOSE)
             folder = Path(tempfile.mkdtemp(dir=self._root))
             self._shelves.setdefault(session, Shelf(self._clock())).folders[folder] = size
             return folder
@@ -176,50 +164,10 @@ class PrivateAdapters:
         for adapter in shelf.adapters.values():
             self._delete(adapter.path.parent)
 
-    def _temporary(self) -> Path:
-        """A new temporary folder, locked for as long as this process lives, and deleted at its end."""
-        place = Path(tempfile.gettempdir())
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        # Where it cannot be locked, nobody else can lock it either and take it for one that was left.
-        with suppress(OSError):
-            weakref.finalize(self, os.close, _lock(folder))
-        return folder
-
     @staticmethod
     def _delete(folder: Path) -> None:
         # Errors are no news here: the system's own cleaner may have been there first.
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lock(folder: Path) -> int:
-    """Lock a folder; closing the handle, or the end of the process, unlocks it. Raises OSError where it is locked.
-
-    The folder itself, not a file in it: a cleaner of the system could take that, and systemd's leaves locked folders.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        if fcntl:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _sweep(place: Path) -> None:
-    """Delete this user's temporary folders whose process has ended without doing so."""
-    for folder in place.glob(f"{PREFIX}*") if fcntl else ():
-        with suppress(OSError):
-            found = folder.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-                continue
-            handle = _lock(folder)
-            try:
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(handle)
 
 
 def megabytes(size: int) -> str:

@@ -6,12 +6,10 @@ in Python's notation.
 
 import asyncio
 import base64
-import contextvars
 import inspect
 import io
-import json
 import logging
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,10 +31,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from lora.errors import Described, InvalidRequest
+from ui.agent_answers import Progress, answer
 from ui.endpoint import Endpoint
 from ui.errors import in_words
 from ui.guard import address, refusal
 from ui.jobs import Jobs
+from ui.shares import Shares
 from ui.turnstile import visitor
 from ui.uploads import Uploads, public_path
 
@@ -44,8 +44,6 @@ PATH = "/gradio_api/mcp"
 # Connections in all and from one address, and the seconds until one that asks for nothing is closed.
 MOST_SESSIONS, MOST_PER_ADDRESS, IDLE_SECONDS = 1000, 100, 1800.0
 MOST_BODY = 4 * 2**20
-# Of a picture that stands in the answer itself; a larger one is only linked to.
-MOST_INLINE = 2 * 2**20
 # Files that a connection was given and may name again.
 MOST_GIVEN = 1000
 FILE = {
@@ -61,7 +59,6 @@ THEIRS = (ClosedResourceError, RecursionError)
 logging.getLogger("mcp.server.streamable_http").addFilter(
     lambda record: not (record.exc_info and isinstance(record.exc_info[1], THEIRS))
 )
-_who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="unknown")
 
 
 @dataclass(eq=False)
@@ -85,7 +82,7 @@ class Agents:
 
     def __init__(self, endpoints: Mapping[str, Endpoint], uploads: Uploads, jobs: Jobs, name: str):
         self._endpoints, self._uploads, self._jobs = endpoints, uploads, jobs
-        self._open: Counter[str] = Counter()
+        self._open = Shares(MOST_SESSIONS, MOST_PER_ADDRESS)
         self._server = Server(name, lifespan=self._connection)
         self._server.list_tools()(self._list)
         # Our own sentences say more than a schema that does not match.
@@ -112,22 +109,22 @@ class Agents:
         if request.method == "GET" and "text/event-stream" not in request.headers.get("accept", ""):
             words = f"This is where agents connect, by the Model Context Protocol: {request.url}\n"
             return await PlainTextResponse(words)(scope, receive, send)
-        if "mcp-session-id" not in request.headers and self._open[who] >= MOST_PER_ADDRESS:
-            words = f"{MOST_PER_ADDRESS} connections of yours are open already; close one of them."
+        if "mcp-session-id" not in request.headers and not self._open.fits(who, 1):
+            words = f"{MOST_PER_ADDRESS} connections of yours are open already, or {MOST_SESSIONS} of all; close one."
             return await refusal(429, words)(scope, receive, send)
-        _who.set(who)
+        visitor.set(who)
         await self._manager.handle_request(scope, receive, send)
 
     @asynccontextmanager
     async def _connection(self, server: Server) -> AsyncIterator[Agent]:
         """From when an agent connects until it has gone; then what it brought is deleted."""
-        agent, who = Agent(), _who.get()
-        self._open[who] += 1
-        try:
-            yield agent
-        finally:
-            self._open[who] -= 1
-            self._jobs.leave(agent.session)
+        agent = Agent()
+        # Begun by the request that connects, so this is its address.
+        with self._open.taken(visitor.get(), 1):
+            try:
+                yield agent
+            finally:
+                self._jobs.leave(agent.session)
 
     def _tools(self) -> list[types.Tool]:
         return [
@@ -154,7 +151,8 @@ class Agents:
             said = [types.TextContent(type="text", text=str(error.message))]
             return types.CallToolResult(content=said, isError=True)
         root = get_root_url(context.request, PATH, None)
-        return await asyncio.to_thread(answer, endpoint, result, context.lifespan_context, root)
+        give = lambda path: root + context.lifespan_context.give(path)  # noqa: E731
+        return await asyncio.to_thread(answer, endpoint, result, give)
 
     async def _checked(self, endpoint: Endpoint, values: dict, agent: Agent, who: str) -> dict:
         """The values of a call, its files as gradio has them. Raises InvalidRequest."""
@@ -209,31 +207,6 @@ class Agents:
         return await asyncio.to_thread(endpoint.function, *arguments)
 
 
-class Progress:
-    """Tells an agent that asked for it how far its call is."""
-
-    def __init__(self, context: Any):
-        self._context, self._last = context, 0.0
-        self._token = context.meta.progressToken if context.meta else None
-
-    async def __call__(self, details: dict) -> None:
-        """Tell what an endpoint's details say."""
-        status = details.get("status")
-        if self._token is None or status not in ("waiting", "painting", "planned", "cell"):
-            return
-        done, total = 0.0, None
-        words = {"waiting": f"Waiting, place {details.get('place')}"}.get(status, "Painting")
-        if status == "painting":
-            share = (details["image"] + details["step"] / details["steps"]) / details["images"]
-            done, total = details.get("cell", 0) + share, details.get("cells", 1)
-            words = f"Step {details['step']} of {details['steps']}"
-        # It has to grow with each message, also while nothing but the queue moves.
-        self._last = max(done, self._last + 1e-6)
-        await self._context.session.send_progress_notification(
-            self._token, self._last, total, words, related_request_id=str(self._context.request_id)
-        )
-
-
 class Asgi:
     """An ASGI app, which Starlette tells from a function by its being an object."""
 
@@ -243,37 +216,3 @@ class Asgi:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         await self._app(scope, receive, send)
-
-
-def answer(endpoint: Endpoint, result: Any, agent: Agent, root: str) -> types.CallToolResult:
-    """A result as structured content, as JSON for whoever reads text only, its pictures, and links to its files."""
-    files: list[dict] = []
-
-    def public(value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("meta"), dict) and "path" in value:
-            files.append(value)
-            return {"url": root + agent.give(value["path"]), "name": value["orig_name"], "size": value["size"]}
-        if isinstance(value, dict):
-            return {key: public(each) for key, each in value.items()}
-        return [public(each) for each in value] if isinstance(value, (list, tuple)) else value
-
-    told = public(result)
-    if endpoint.returns:
-        told = dict(zip(endpoint.returns, told))
-    elif not isinstance(told, dict):
-        told = {"result": told}
-    content: list[types.ContentBlock] = [types.TextContent(type="text", text=json.dumps(told, ensure_ascii=False))]
-    # A comparison names its cells and its sheet; the sheet has them all.
-    for file in files[:1] if endpoint.name == "compare" else files:
-        content += in_content(file, root + agent.give(file["path"]))
-    return types.CallToolResult(content=content, structuredContent=told)
-
-
-def in_content(file: dict, url: str) -> list[types.ContentBlock]:
-    """A file as what an agent can look at, where it is a picture, and where it can be had."""
-    kind, path = file.get("mime_type") or "application/octet-stream", Path(file["path"])
-    link = types.ResourceLink(type="resource_link", uri=url, name=file["orig_name"], mimeType=kind, size=file["size"])
-    if not kind.startswith("image/") or file["size"] > MOST_INLINE:
-        return [link]
-    data = base64.b64encode(path.read_bytes()).decode()
-    return [types.ImageContent(type="image", data=data, mimeType=kind), link]

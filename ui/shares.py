@@ -12,11 +12,14 @@ class Shares:
         self._total, self._share = total, share
         self._used: Counter[str] = Counter()
 
+    def fits(self, who: str, amount: int) -> bool:
+        """Whether there is room for `amount`."""
+        return self._used[who] + amount <= self._share and self._used.total() + amount <= self._total
+
     @contextmanager
     def taken(self, who: str, amount: int) -> Iterator[bool]:
         """Whether there was room for `amount`; if so it is given back at the end."""
-        fits = self._used[who] + amount <= self._share and self._used.total() + amount <= self._total
-        if not fits:
+        if not self.fits(who, amount):
             yield False
             return
         self._used[who] += amount

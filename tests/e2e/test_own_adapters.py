@@ -102,7 +102,7 @@ def test_i3_the_name_of_a_session_is_not_enough(server, client, mine):
 
 def test_nothing_of_an_upload_is_left_in_gradios_cache(server, client, mine):
     inspect(client, mine)
-    assert not list(server.scratch.glob("gradio/*/mine.safetensors"))
+    assert not list(server.scratch.glob("atelier-files-*/*/mine.safetensors"))
 
 
 def test_a8_another_models_adapter_gets_a_verdict_and_no_id(client, tmp_path):
@@ -127,7 +127,7 @@ def test_a9_a_pickle_is_refused_unread(server, client, tmp_path, name):
 def test_a_file_too_large_is_refused_while_it_comes(server):
     answer = httpx.post(f"{server.url}/gradio_api/upload", files={"files": ("big.safetensors", bytes(2**20 + 2**19))})
     assert answer.status_code == 413 and "maximum allowed size" in answer.text
-    assert not list(server.scratch.glob("gradio/*/big.safetensors"))
+    assert not list(server.scratch.glob("atelier-files-*/*/big.safetensors"))
 
 
 PATHS = ["/etc/passwd", "app.py", "../../etc/passwd", "http://127.0.0.1:1/x.safetensors", "https://huggingface.co/x",
@@ -143,10 +143,10 @@ def test_w1_only_uploaded_files_can_be_named(server, path, meta):
 
 def test_w1_neither_what_the_app_made_nor_a_link_nor_a_file_beside_can_be_named(server, client, mine):
     client.predict(**QUICK)
-    made = next(server.scratch.glob("gradio/*/atelier-11.png"))
+    made = next(server.scratch.glob("atelier-files-*/*/atelier-11.png"))
     (made.parent / "link.safetensors").symlink_to(mine)
     (made.parent / "beside.safetensors").write_bytes(mine.read_bytes())
-    for path in (made, made.parent / "link.safetensors", made.parent / "beside.safetensors", server.scratch / "gradio"):
+    for path in (made, made.parent / "link.safetensors", made.parent / "beside.safetensors", made.parents[1]):
         file = {"path": str(path), "orig_name": "x.safetensors", "meta": {"_type": "gradio.FileData"}}
         event, answer = server.call("inspect_adapter", [file])[-1]
         assert event == "error" and "uploaded here" in answer["error"], path

@@ -130,7 +130,7 @@ FILES = [
 
 def copies(server) -> list[str]:
     """The files of gradio's folder."""
-    return [str(path) for path in (server.scratch / "gradio").rglob("*") if path.is_file()]
+    return [str(path) for path in server.scratch.glob("atelier-files-*/*/*") if path.is_file()]
 
 
 @pytest.mark.parametrize("values", FILES, ids=range(len(FILES)))

@@ -163,6 +163,7 @@ def limited(address: str, **headers: str) -> list[int]:
         return [client.post(f"{app.url}{API}/call/queue", json={"data": []}).status_code for _ in range(40)]
 
 
+@pytest.mark.slow
 def test_b7_this_machine_has_a_limit_and_no_program_on_it_is_believed_to_be_a_proxy():
     # Where one minute ends and another begins a few more may pass.
     assert 20 <= limited("127.0.0.3").count(200) < 25
@@ -173,6 +174,7 @@ def test_b7_this_machine_has_a_limit_and_no_program_on_it_is_believed_to_be_a_pr
     assert limited("127.0.0.9", **{"x-forwarded-for": "3.3.3.3, 8.8.8.8"}).count(200) < 5
 
 
+@pytest.mark.slow
 def test_b7_a_name_that_was_allowed_is_answered():
     app = attacked(REQUESTS_PER_MINUTE=20, TRUSTED_PROXIES="127.0.0.9", ALLOWED_HOSTS="paint.example")
     assert httpx.get(app.url, headers={"host": "paint.example"}).status_code == 200

@@ -48,7 +48,7 @@ def watched(server: Server, grown: int = 300 * MB, page: float = PATIENCE) -> It
     watch, over = Watch(before=resident(server)), threading.Event()
 
     def look() -> None:
-        while not over.wait(0.02):
+        while not over.wait(0.05):
             watch.most = max(watch.most, resident(server))
 
     def visit() -> None:

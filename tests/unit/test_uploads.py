@@ -1,15 +1,18 @@
 """Files that visitors send: in bounded room, and nobody pays for another (matrix R2)."""
 
 import asyncio
+import base64
 import errno
 import io
 from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from starlette.applications import Starlette
 
 import ui.uploads
+from ui.agent_answers import in_content
 from ui.uploads import KEPT, Uploads, file_routes
 
 
@@ -106,3 +109,14 @@ def test_more_at_once_than_a_share_is_refused_for_that_address_only(uploads):
         assert post(uploads, files={"files": ("x", b"abc")}).status_code == 503
         assert post(uploads, client="9.9.9.9", files={"files": ("x", b"abc")}).status_code == 200
     assert post(uploads, files={"files": ("x", b"abc")}).status_code == 200
+
+
+def test_a_large_picture_is_shown_to_an_agent_as_a_lighter_one(tmp_path):
+    noise = Image.effect_noise((1600, 1200), 90).convert("RGB")
+    noise.save(tmp_path / "x.png")
+    size = (tmp_path / "x.png").stat().st_size
+    file = {"path": str(tmp_path / "x.png"), "orig_name": "x.png", "mime_type": "image/png", "size": size}
+    picture, link = in_content(file, "http://here/file/x.png")
+    seen = Image.open(io.BytesIO(base64.b64decode(picture.data)))
+    assert size > 2**20 and (seen.format, seen.size) == ("WEBP", (1536, 1152)) and picture.mimeType == "image/webp"
+    assert (link.size, link.mimeType) == (size, "image/png")
