@@ -21,7 +21,7 @@ def scratch_folder(purpose: str) -> Path:
     """
     place, prefix = Path(tempfile.gettempdir()), f"atelier-{purpose}-"
     # A cleaner may have taken even that.
-    place.mkdir(parents=True, exist_ok=True)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
     _sweep(place, prefix)
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
