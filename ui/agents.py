@@ -99,7 +99,7 @@ class Agents:
         """Where they connect, with and without a slash, and the list of tools for whoever does not connect."""
 
         def schema(request: Request) -> Response:
-            return JSONResponse([tool.model_dump(exclude_none=True) for tool in self._tools()])
+            return JSONResponse([*map(self._listed, self._tools())])
 
         # Given as an ASGI app: Starlette would call a function with a Request.
         return [Route(f"{PATH}/schema", schema), Route(PATH, Asgi(self._serve)), Route(f"{PATH}/", Asgi(self._serve))]
@@ -132,8 +132,19 @@ class Agents:
             for name, endpoint in self._endpoints.items()
         ]
 
+    def _listed(self, tool: types.Tool) -> dict:
+        """A tool as gradio's API page and the Hub want it."""
+        meta = {
+            "mcp_type": "tool",
+            "endpoint_name": tool.name,
+            "file_data_present": bool(self._endpoints[tool.name].files),
+        }
+        return tool.model_dump(exclude_none=True) | {"meta": meta}
+
     async def _list(self) -> list[types.Tool]:
-        return self._tools()
+        # As gradio's API page writes an address for those who want some tools only.
+        wanted = self._server.request_context.request.query_params.get("tools")
+        return [tool for tool in self._tools() if wanted is None or tool.name in wanted.split(",")]
 
     async def _call(self, name: str, values: dict[str, Any]) -> types.CallToolResult:
         context = self._server.request_context

@@ -40,6 +40,36 @@ def test_the_names_and_defaults_are_as_promised(client):
     assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["prompt"]
 
 
+def test_types_limits_and_what_is_required_are_told_to_programs_and_on_the_api_page(server):
+    document = httpx.get(f"{server.url}/gradio_api/openapi.json").json()
+    assert document["openapi"] == "3.1.0" and "filepath" not in str(document)
+    info = httpx.get(f"{server.url}/gradio_api/info").json()["named_endpoints"]
+    for name in ENDPOINTS:
+        body = document["paths"][f"/gradio_api/call/v2/{name}"]["post"]["requestBody"]["content"]["application/json"]
+        schema, told = body["schema"], {p["parameter_name"]: p for p in info[f"/{name}"]["parameters"]}
+        assert list(schema["properties"]) == list(told) and schema["additionalProperties"] is False
+        assert schema["required"] == [n for n, p in told.items() if not p["parameter_has_default"]]
+        for value, about in schema["properties"].items():
+            assert about["description"] and told[value]["python_type"]["description"] in about["description"]
+            assert about["type"] == told[value]["type"].get("type", "object")
+    generate = document["paths"]["/gradio_api/call/v2/generate"]["post"]["requestBody"]["content"]["application/json"]
+    values = generate["schema"]["properties"]
+    assert generate["schema"]["required"] == ["prompt"]
+    assert (values["steps"]["minimum"], values["steps"]["maximum"]) == (1, 150)
+    assert values["width"]["multipleOf"] == 8 and "Euler" in values["scheduler"]["enum"]
+    assert values["adapters"]["items"]["properties"]["weight"]["maximum"] == 2
+    assert values["image"]["required"] == ["path", "meta"]
+    steps = next(p for p in info["/generate"]["parameters"] if p["parameter_name"] == "steps")
+    assert steps["type"]["maximum"] == 150 and steps["python_type"]["description"] == "1 to 150"
+
+
+def test_a_program_without_gradios_client_calls_by_name(server):
+    """As the OpenAPI document says: values by their names, then the events."""
+    posted = httpx.post(f"{server.url}/gradio_api/call/v2/schedule", json={"steps": 3}).json()
+    event, (levels,) = server.events("schedule", posted["event_id"])[-1]
+    assert event == "complete" and len(levels["sigmas"]) == 4
+
+
 def test_only_a_prompt_is_needed(client):
     gallery, details = client.predict(prompt="a red apple", api_name="/generate")
     assert Image.open(gallery[0]["image"]).format == "PNG" and len(gallery) == 1

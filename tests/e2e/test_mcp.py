@@ -16,12 +16,12 @@ from mcp.shared.exceptions import McpError
 from tests.serving import LONG, STYLES
 
 
-def with_session(server, use):
+def with_session(server, use, query=""):
     """What `use(session)` gives, in an MCP session with the app."""
 
     async def run():
         async with (
-            streamablehttp_client(f"{server.url}/gradio_api/mcp/") as (read, write, _),
+            streamablehttp_client(f"{server.url}/gradio_api/mcp/{query}") as (read, write, _),
             ClientSession(read, write) as session,
         ):
             await session.initialize()
@@ -43,6 +43,19 @@ def tools(server):
 def test_every_named_endpoint_is_a_tool_and_no_other(server, tools):
     info = httpx.get(f"{server.url}/gradio_api/info").json()
     assert {name.strip("/") for name in info["named_endpoints"]} == tools.keys()
+
+
+def test_who_does_not_connect_sees_the_tools_as_well(server, tools):
+    listed = httpx.get(f"{server.url}/gradio_api/mcp/schema").json()
+    assert {tool["name"]: tool["inputSchema"] for tool in listed} == {n: t.inputSchema for n, t in tools.items()}
+    assert {tool["name"] for tool in listed if tool["meta"]["file_data_present"]} == {
+        "generate", "compare", "inspect_adapter", "read_picture",
+    }  # fmt: skip
+
+
+def test_whoever_wants_some_tools_only_is_told_of_those(server):
+    listed = with_session(server, lambda session: session.list_tools(), "?tools=generate,queue")
+    assert [tool.name for tool in listed.tools] == ["generate", "queue"]
 
 
 def test_every_tool_and_value_is_described(tools):
