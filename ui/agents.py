@@ -177,6 +177,8 @@ class Agents:
         return values | files
 
     async def _file(self, field: str, value: object, agent: Agent, who: str) -> dict:
+        # As a call over HTTP would have it.
+        value = value.get("path") if isinstance(value, dict) else value
         if isinstance(value, str) and value.startswith("data:"):
             head, comma, data = value.partition(",")
             if not comma or not head.endswith(";base64"):

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -51,21 +51,32 @@ def _write(image: bytes, name: str) -> dict:
     return FileData(path=path, orig_name=name, mime_type="image/png", size=len(image)).model_dump()
 
 
-def check_files(value: object) -> None:
-    """Raise gradio's error where a call names a file that is not in gradio's cache: a path of the server, an address.
+def check_files(values: Sequence[object]) -> None:
+    """Raise gradio's error where a value of a call is a file that is not in gradio's cache, a path of the server or an
+    address, or where it holds a file, for no value does.
 
-    Gradio itself would fetch the address, and answer the path without a word.
+    Gradio itself would fetch the address, copy what is inside to where everybody can have it, and answer the path
+    without a word.
     """
-    if isinstance(value, dict):
-        if isinstance(path := value.get("path"), str) and "meta" in value:
+    waiting = [value for value in values if not _is_file(value)]
+    for value in values:
+        if _is_file(value):
+            path = value["path"]
             # A NUL ends a path for the system, not for Python.
             inside = "://" not in path and "\0" not in path and is_in_or_equal(path, get_upload_folder())
             if not (inside and isinstance(value["meta"], dict)):
                 raise gr.Error(NOT_UPLOADED, print_exception=False)
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            check_files(item)
+            waiting += [each for name, each in value.items() if name != "meta"]
+    # Not by calling itself: a stranger says how deep it goes.
+    while waiting:
+        if _is_file(value := waiting.pop()):
+            raise gr.Error(NOT_UPLOADED, print_exception=False)
+        if isinstance(value, (dict, list, tuple)):
+            waiting += value.values() if isinstance(value, dict) else value
+
+
+def _is_file(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("path"), str) and "meta" in value
 
 
 def upload_route() -> Uploads:

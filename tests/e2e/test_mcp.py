@@ -96,6 +96,7 @@ def test_pictures_go_in_as_data_as_an_upload_and_as_one_that_was_painted(server)
         files = (
             f"data:image/png;base64,{data}",
             sent[0],
+            {"path": sent[0], "meta": {"_type": "gradio.FileData"}},
             f"{server.url}/gradio_api/file={sent[0]}",
             str(painted.content[2].uri),
         )
@@ -105,7 +106,7 @@ def test_pictures_go_in_as_data_as_an_upload_and_as_one_that_was_painted(server)
         return read, over
 
     read, over = with_session(server, use)
-    assert [each.structuredContent["values"]["prompt"] for each in read] == ["a cat"] * 4
+    assert [each.structuredContent["values"]["prompt"] for each in read] == ["a cat"] * 5
     assert len({each.content[1].data for each in over}) == 1
 
 

@@ -128,4 +128,13 @@ def test_w1_files_of_a_call_must_have_been_uploaded(path, tmp_path, monkeypatch)
     for value in ({"path": path, "meta": {"_type": "gradio.FileData"}}, {"path": path, "meta": None}):
         with pytest.raises(gr.Error, match="was not uploaded here"):
             check_files([1, [{"a": value}]])
-    check_files([{"path": str(tmp_path / "x"), "meta": {"_type": "gradio.FileData"}}, {"path": path}, "x", None, 3.0])
+    good = {"path": str(tmp_path / "x"), "meta": {"_type": "gradio.FileData"}}
+    check_files([good, {"path": path}, "x", None, 3.0])
+    # Gradio would copy one that is inside of a value, and tell under which hash.
+    for inside in ([good], {"a": good}, [[{"b": [good]}]], good | {"more": good}):
+        with pytest.raises(gr.Error, match="was not uploaded here"):
+            check_files([inside])
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    check_files([deep])
