@@ -1,4 +1,4 @@
-"""Picture files that mean harm, sent as a visitor sends them: little memory, no waiting, and the next picture works."""
+"""Picture files that mean harm, as a visitor sends them: little memory, no waiting, the next one works (matrix B1)."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Foreign text that other readers stall on: in pictures, prompts and references."""
+"""Foreign text that other readers stall on: in pictures, prompts and references (matrix B3)."""
 
 import time
 import zlib

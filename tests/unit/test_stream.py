@@ -16,16 +16,23 @@ DONE = Generation(images=(b"png",), details={})
 
 
 class Source:
-    """A run that counts its steps and knows whether, and in which thread, it was closed."""
+    """A run that counts its steps and knows whether, and in which thread, it was closed.
 
-    def __init__(self, steps=1000, seconds=0.01, cleanup=0.0, error=None):
+    Where `steps_may` is given each step waits until it is released there, and no clock plays a part.
+    """
+
+    def __init__(self, steps=1000, seconds=0.01, cleanup=0.0, error=None, steps_may=None):
         self.steps, self.seconds, self.cleanup, self.error = steps, seconds, cleanup, error
+        self.steps_may = steps_may
         self.taken, self.closed = 0, threading.Event()
 
     def __call__(self):
         try:
             for step in range(1, self.steps + 1):
-                time.sleep(self.seconds)
+                if self.steps_may:
+                    assert self.steps_may.acquire(timeout=60)
+                else:
+                    time.sleep(self.seconds)
                 self.taken = step
                 yield DenoiseStep(0, 1, step, self.steps, None)
             time.sleep(self.seconds)
@@ -101,38 +108,41 @@ def test_without_news_there_is_a_pulse(executor):
 
 
 def test_f2_closing_stops_the_source_within_one_step_in_its_own_thread(executor):
-    source = Source()
+    source = Source(steps_may=(may := threading.Semaphore(3)))
 
     async def run():
         async with aclosing(newest(source, executor)) as items:
             async for item in items:
                 if item and item.step == 3:
                     break
-        return source.taken
+        may.release(1000)
 
-    at_close = asyncio.run(run())
-    assert source.closed.wait(5)
-    assert source.taken <= at_close + 1
+    asyncio.run(run())
+    assert source.closed.wait(60)
+    assert source.taken <= 4
     assert source.thread is not threading.main_thread()
 
 
 def test_f2_cancelling_the_task_stops_the_source_within_one_step(executor):
-    source = Source()
+    source = Source(steps_may=(may := threading.Semaphore(3)))
 
     async def run():
+        seen = asyncio.Event()
+
         async def consume():
-            async for _ in newest(source, executor):
-                pass
+            async for item in newest(source, executor):
+                if item and item.step == 3:
+                    seen.set()
 
         task = asyncio.create_task(consume())
-        await asyncio.sleep(0.1)
+        await seen.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        return source.taken
+        may.release(1000)
 
-    at_cancel = asyncio.run(run())
-    assert at_cancel < 100 and source.closed.wait(5)
-    assert source.taken <= at_cancel + 1
+    asyncio.run(run())
+    assert source.closed.wait(60)
+    assert source.taken <= 4
 
 
 def test_f2_a_run_that_was_cancelled_before_it_began_never_begins(executor):
