@@ -35,7 +35,7 @@ import torch
 
 from lora.hub import Hub
 from lora.private import Bounds, PrivateAdapters
-from pipeline.house import open_house
+from pipeline.loading import open_engine
 from ui.blocks import build, launch_arguments, open_studio
 from ui.closing import Closing
 from ui.history import History, Room
@@ -56,7 +56,7 @@ def compose(settings: Settings):
         torch.set_num_threads(settings.threads)
     bounds = Bounds(settings.upload_mb * MB, settings.uploads_per_session, settings.uploads_total_mb * MB)
     hub = Hub(settings.hub_timeout, settings.hub_seconds)
-    engine, library = open_house(
+    engine, library = open_engine(
         settings.profile, settings.base_model, settings.adapters_dir, PrivateAdapters(bounds), hub
     )
     studio = open_studio(engine, library, settings)

@@ -42,7 +42,7 @@ def in_a_sentence() -> Iterator[None]:
 
 
 class InvalidRequest(AtelierError):
-    """A value of a request is not allowed. Names the field, the value, what is allowed and the mend."""
+    """A value of a request is not allowed. Names the field, the value, what is allowed and what to do."""
 
     def __init__(self, field: str, value: object, allowed: str):
         super().__init__(f"{field} is {shown(value)}, but must be {allowed}.")

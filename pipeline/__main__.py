@@ -110,14 +110,14 @@ def run(args: argparse.Namespace) -> None:
     import torch
     import transformers
 
-    from pipeline.house import open_house
+    from pipeline.loading import open_engine
 
-    # What they warn of is nobody's business here; errors still come.
+    # Their warnings are not for whoever paints; errors still come.
     diffusers.utils.logging.set_verbosity_error()
     transformers.utils.logging.set_verbosity_error()
     if threads:
         torch.set_num_threads(threads)
-    engine, library = open_house(args.profile, args.base_model, args.adapters_dir)
+    engine, library = open_engine(args.profile, args.base_model, args.adapters_dir)
     wildcards = read_wildcards(args.wildcards_dir) if args.wildcards_dir else None
     request = GenerationRequest.create(values, engine.limits, library.find, wildcards)
     generation = paint(engine, request)

@@ -116,7 +116,7 @@ def _leave(jobs: Jobs):
 
 
 def motto(profile: ModelProfile) -> str:
-    """What this house paints with."""
+    """What this app paints with."""
     size = f"{profile.limits.width} × {profile.limits.height} px"
     return f"Words become pictures; styles go on top. <span>{profile.name} model, {size}</span>"
 

@@ -75,7 +75,7 @@ def layout(studio: Studio) -> Widgets:
             cost = forecast()
         with gr.Column(elem_id="styles"):
             styles = add_styles(studio)
-            with gr.Accordion("Ways of painting, in words", open=False, elem_id="looks"):
+            with gr.Accordion("Prompt templates", open=False, elem_id="looks"):
                 hint = LOOKS[studio.profile.name == "embedded"]
                 looks = prompt_looks([asdict(style) for style in PROMPT_STYLES], hint)
         with gr.Column(elem_id="picture"):

@@ -44,7 +44,7 @@ def add_panel(studio: Studio, styles: gr.HTML) -> Panel:
 def _sampling(studio: Studio) -> dict[str, gr.components.Component]:
     limits = studio.engine.limits
     size = {"minimum": limits.size_min, "maximum": limits.size_max, "step": limits.size_step}
-    negative = gr.Textbox(studio.profile.negative_prompt, label="Leave out", max_lines=4, elem_id="negative")
+    negative = gr.Textbox(studio.profile.negative_prompt, label="Negative prompt", max_lines=4, elem_id="negative")
     with gr.Row():
         width = gr.Slider(**size, value=limits.width, label="Width")
         height = gr.Slider(**size, value=limits.height, label="Height")
@@ -85,9 +85,9 @@ def _start(nothing: dict) -> dict[str, gr.components.Component]:
 def _hires(nothing: dict) -> dict[str, gr.components.Component]:
     with gr.Row():
         scale = gr.Slider(1, MAX_HIRES_SCALE, nothing["hires_scale"], step=0.25, label="Enlarge by (1: not)")
-        strength = gr.Slider(0, 1, nothing["hires_strength"], step=0.05, label="Strength of the second pass")
+        strength = gr.Slider(0, 1, nothing["hires_strength"], step=0.05, label="Second-pass strength")
     with gr.Row():
-        steps = gr.Slider(0, MAX_STEPS, nothing["hires_steps"], step=1, label="Steps of it (0: as many)")
+        steps = gr.Slider(0, MAX_STEPS, nothing["hires_steps"], step=1, label="Second-pass steps (0: as many)")
         upscaler = gr.Dropdown(list(UPSCALERS), value=nothing["hires_upscaler"], label="Enlarge the")
     return {"hires_scale": scale, "hires_strength": strength, "hires_steps": steps, "hires_upscaler": upscaler}
 

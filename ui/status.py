@@ -1,4 +1,4 @@
-"""The state of the house in numbers, for its operator: no names, no prompts, nothing of any visitor."""
+"""The state of the app in numbers, for its operator: no names, no prompts, nothing of any visitor."""
 
 import time
 import tomllib

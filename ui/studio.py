@@ -265,7 +265,7 @@ class Studio:
                 self.turnstile.leave(ticket)
 
     def state(self) -> dict:
-        """The house in numbers, none of them about one visitor."""
+        """The app in numbers, none of them about one visitor."""
         queue = self.turnstile.status() | {"places": self.turnstile.places}
         return {"profile": self.profile.name, "queue": queue, "requests": dict(self.journal.outcomes),
                 "adapters": self.library.count(), **self.engine.state()}  # fmt: skip

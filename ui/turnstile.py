@@ -13,7 +13,7 @@ from lora.errors import Busy
 
 # The first few hear their place at each pulse, others at a multiple of it that grows with their place.
 NEAR, SELDOM = 2, 20
-CLOSING = "The house is being closed and will open anew; try again in a minute."
+CLOSING = "The app is restarting; try again in a minute."
 BUMPED = "The queue is full, and this was the last of many jobs from your address; try again in a minute."
 # The address for which a task works. Sessions are made up as one likes, addresses are not.
 visitor: ContextVar[str] = ContextVar("visitor", default="")

@@ -44,7 +44,7 @@ def test_every_part_of_a_mix_reaches_the_request(visit):
     page.get_by_label("More about Ink").click()
     slide(page, "ink", "Ink", "0.5")
     assert page.inner_text('.mix-row[data-style="ink"] .mix-words output') == "0.50", "the words follow"
-    slide(page, "ink", "Words", "-0.25")
+    slide(page, "ink", "Text strength", "-0.25")
     slide(page, "ink", "Until", "0.6")
     slide(page, "ink", "From", "0.8")
     slide(page, "ink", "Middle", "0")

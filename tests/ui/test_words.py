@@ -26,7 +26,7 @@ def test_a_prompt_style_is_written_around_the_prompt_and_taken_off_again(visit):
     here = visit()
     page = here.page
     page.fill("#prompt textarea", "a red apple")
-    page.click("text=Ways of painting, in words")
+    page.click("text=Prompt templates")
     page.fill(".looks-search", "impasto")
     assert page.locator(".look:visible").count() == 1
     look = page.locator(".look:visible")

@@ -93,7 +93,7 @@ def test_a_place_can_be_foreseen_and_leaves_no_trace():
     assert turnstile.status()["waiting"] == before["waiting"] == 2 and turnstile.status()["running"] == 1
     turnstile.leave(running)
     turnstile.shut()
-    with pytest.raises(Busy, match="will open anew"):
+    with pytest.raises(Busy, match="is restarting"):
         turnstile.foresee("b")
 
 
@@ -155,10 +155,10 @@ def test_f4_when_it_is_shut_those_who_wait_are_told_and_the_running_one_goes_on(
             async for _ in turnstile.wait(second):
                 turnstile.shut()
 
-        with pytest.raises(Busy, match="will open anew"):
+        with pytest.raises(Busy, match="is restarting"):
             await asyncio.wait_for(wait(), 5)
         turnstile.leave(second)
-        with pytest.raises(Busy, match="will open anew"):
+        with pytest.raises(Busy, match="is restarting"):
             turnstile.enter("c", 1, again=True)
         assert turnstile.status()["running"] == 1
         turnstile.leave(first)

@@ -95,7 +95,7 @@ function details(style, use) {
   box.hidden = true;
   const { id } = style;
   if (style.triggers.length) box.append(triggers(style));
-  const text = slider("Words", use.text_weight ?? use.weight, { min: -2, max: 2 }, (value) => change(id, { text_weight: value }), "mix-words");
+  const text = slider("Text strength", use.text_weight ?? use.weight, { min: -2, max: 2 }, (value) => change(id, { text_weight: value }), "mix-words");
   text.title = "Weight on the text encoders, where the file has layers for them; follows the weight above until you move it";
   const start = slider("From", use.start ?? 0, { min: 0, max: 0.95 }, (value) => {
     change(id, { start: value, end: Math.max(row(id).end ?? 1, twoPlaces(value + 0.05)) });

@@ -11,7 +11,7 @@ from pipeline.models import load_profile
 BUILT_IN = Path(__file__).resolve().parents[1] / "assets" / "adapters"
 
 
-def open_house(
+def open_engine(
     profile: str = "",
     base_model: str = "",
     adapters_dir: Path | None = None,
