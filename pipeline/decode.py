@@ -12,11 +12,24 @@ PREVIEW_SIDE = 128
 @torch.no_grad()
 def decode(vae, latents: torch.Tensor) -> Image.Image:
     """Latents 1 x C x H x W -> RGB picture, by the VAE's own scaling (and shift, where its config has them)."""
-    latents = latents.to(next(vae.parameters()).dtype)
+    return to_image(vae.decode(unscaled(vae, latents), return_dict=False)[0][0] / 2 + 0.5)
+
+
+def unscaled(vae, latents: torch.Tensor) -> torch.Tensor:
+    """Latents as a model denoises them -> as the VAE decodes them, in its dtype: undo its scale, statistics, shift."""
+    latents = latents.to(next(vae.parameters()))
     mean, std = latent_statistics(vae, latents)
-    scale = vae.config.scaling_factor
+    scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None)
     latents = latents / scale if mean is None else latents * std / scale + mean
-    return to_image(vae.decode(latents, return_dict=False)[0][0] / 2 + 0.5)
+    return latents + shift if shift else latents
+
+
+def scaled(vae, latents: torch.Tensor) -> torch.Tensor:
+    """What `unscaled` undoes."""
+    mean, std = latent_statistics(vae, latents)
+    scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None)
+    latents = latents - shift if shift else latents
+    return latents * scale if mean is None else (latents - mean) * scale / std
 
 
 def latent_statistics(vae, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
@@ -57,10 +70,7 @@ class Previewer:
         rng = torch.Generator().manual_seed(0)
         colours = torch.randn(1, channels, self.GRID, self.GRID, generator=rng)
         patches = colours.repeat_interleave(self.PATCH, 2).repeat_interleave(self.PATCH, 3)
-        first = next(vae.parameters())
-        pixels = (
-            vae.decode((patches / vae.config.scaling_factor).to(first), return_dict=False)[0].float().cpu() / 2 + 0.5
-        )
+        pixels = vae.decode(unscaled(vae, patches), return_dict=False)[0].float().cpu() / 2 + 0.5
         means = torch.nn.functional.adaptive_avg_pool2d(pixels.clamp(0, 1), self.GRID)[0].flatten(1).T
         inputs = torch.cat([colours[0].flatten(1).T, torch.ones(self.GRID**2, 1)], 1)
         self._map = torch.linalg.lstsq(inputs, means).solution

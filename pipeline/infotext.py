@@ -18,6 +18,11 @@ from pipeline.variants import adapter_tags
 MAX_INFOTEXT = 100_000
 VERSION = "LoRA Atelier"
 NEGATIVE = "Negative prompt: "
+# What details say that do not say it: they come from histories, and older versions knew less.
+OLDER = {
+    "strength": None, "hires": None, "clip_skip": 0, "guidance_rescale": 0.0, "guidance_start": 0.0,
+    "guidance_end": 1.0, "eta": 0.0,
+}  # fmt: skip
 # Our name -> A1111's.
 SCHEDULE_TYPES = {
     "Karras": "Karras", "exponential": "Exponential", "beta": "Beta", "SGM uniform": "SGM Uniform",
@@ -37,6 +42,7 @@ _MAX_NAME = 61
 
 def write(details: Mapping, index: int = 0, more: Mapping[str, str] | None = None) -> str:
     """The text of picture `index` of a Generation's details, with `more` fields at its end."""
+    details = OLDER | details
     prompt, negative = details["prompts"][index], details["negative_prompts"][index]
     uses = details["adapters"]
     tags = "".join(f" <lora:{use['id']}:{use['weight']:g}>" for use in uses)

@@ -5,7 +5,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
-from pipeline.decode import decode, latent_statistics
+from pipeline.decode import decode, scaled
 from pipeline.models import Components
 
 
@@ -25,8 +25,7 @@ def encode_image(components: Components, image: Image.Image, rng: torch.Generato
     pixels = torch.from_numpy((np.asarray(image, np.float32)[None] / 255).transpose(0, 3, 1, 2))
     out = vae.encode((2.0 * pixels - 1.0).to(components.device, next(vae.parameters()).dtype))
     latents = (out.latents if hasattr(out, "latents") else out.latent_dist.sample(rng)).to(components.dtype)
-    mean, std = latent_statistics(vae, latents)
-    return latents * vae.config.scaling_factor if mean is None else (latents - mean) * vae.config.scaling_factor / std
+    return scaled(vae, latents)
 
 
 def noised(components: Components, scheduler, timesteps: torch.Tensor, latents: torch.Tensor, rng) -> torch.Tensor:

@@ -43,6 +43,13 @@ def test_only_what_was_applied_is_written():
     assert not [word for word in ("Clip", "Hires", "strength", "Lora", "Guidance", "Eta", "Schedule") if word in told]
 
 
+def test_a_picture_of_an_older_version_is_told_as_far_as_its_details_go():
+    """A history that was written before a field was there."""
+    later = ("clip_skip", "guidance_rescale", "guidance_start", "guidance_end", "eta", "hires", "strength")
+    older = {name: value for name, value in DETAILS.items() if name not in later}
+    assert len(older) < len(DETAILS) and write(older) == write(DETAILS)
+
+
 def expected(details: dict) -> dict:
     """The request that a Generation's details stand for."""
     hires = details["hires"]
