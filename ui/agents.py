@@ -78,7 +78,7 @@ class Agent:
 
 
 class Agents:
-    """The server of the protocol, by its streamable HTTP transport."""
+    """The server of the protocol, by its streamable HTTP transport: an ASGI app."""
 
     def __init__(self, endpoints: Mapping[str, Endpoint], uploads: Uploads, jobs: Jobs, name: str):
         self._endpoints, self._uploads, self._jobs = endpoints, uploads, jobs
@@ -91,7 +91,7 @@ class Agents:
             self._server, session_idle_timeout=IDLE_SECONDS, max_sessions=MOST_SESSIONS, max_request_body_size=MOST_BODY
         )
 
-    def running(self):
+    def running(self, app: object):
         """A part of the app's lifespan, in which agents can connect."""
         return self._manager.run()
 
@@ -101,10 +101,10 @@ class Agents:
         def schema(request: Request) -> Response:
             return JSONResponse([*map(self._listed, self._tools())])
 
-        # Given as an ASGI app: Starlette would call a function with a Request.
-        return [Route(f"{PATH}/schema", schema), Route(PATH, Asgi(self._serve)), Route(f"{PATH}/", Asgi(self._serve))]
+        return [Route(f"{PATH}/schema", schema), Route(PATH, self), Route(f"{PATH}/", self)]
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
         request, who = Request(scope), address(scope)
         if request.method == "GET" and "text/event-stream" not in request.headers.get("accept", ""):
             words = f"This is where agents connect, by the Model Context Protocol: {request.url}\n"
@@ -218,14 +218,3 @@ class Agents:
         if inspect.iscoroutinefunction(endpoint.function):
             return await endpoint.function(*arguments)
         return await asyncio.to_thread(endpoint.function, *arguments)
-
-
-class Asgi:
-    """An ASGI app, which Starlette tells from a function by its being an object."""
-
-    def __init__(self, app):
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        await self._app(scope, receive, send)

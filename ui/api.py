@@ -11,7 +11,7 @@ from gradio import FileData
 from lora.formats import MAX_RANK
 from pipeline.checks import switch
 from pipeline.compare import AXES
-from pipeline.fields import describe, schemas, whole
+from pipeline.fields import describe, schemas
 from pipeline.picture import MAX_BYTES
 from pipeline.prompt_styles import PROMPT_STYLES
 from pipeline.request import Limits, usual
@@ -29,7 +29,6 @@ OWN_VALUES = {
     "dry_run": 'only tell {"expected_seconds", "place": 0 where it would begin at once, "starts_in": seconds}',
 }
 # Our turnstile decides who waits; gradio's own queue only passes on.
-RANK = "0 keeps plain LoRAs exact; 1 to 1024 cuts each layer to that rank"
 UNLIMITED = {"concurrency_limit": None, "queue": True}
 
 
@@ -90,7 +89,7 @@ def add_endpoints(studio: Studio, history: History) -> None:
     offer(adapters)
     offer(_inspect(studio))
     offer(search_adapters)
-    offer(_export(studio), mix | {"rank": whole(RANK, 0, MAX_RANK)}, returns=("file", "details"))
+    offer(_export(studio), mix | {"rank": {"minimum": 0, "maximum": MAX_RANK}}, returns=("file", "details"))
     offer(tokenize)
     offer(queue)
     offer(schedule, {name: fields[name] for name in ("scheduler", "steps")})

@@ -1,7 +1,6 @@
 """The page and its endpoints, put together."""
 
 import gradio as gr
-from starlette.applications import Starlette
 
 from lora.library import Library
 from pipeline.engine import Engine
@@ -130,9 +129,6 @@ def launch_arguments(blocks: Atelier, studio: Studio, settings: Settings, closin
         *(status_routes(studio) if settings.status_page else []),
     ]
 
-    def agents_running(app: Starlette):
-        return blocks.agents.running()
-
     return {
         "server_name": settings.address,
         "server_port": settings.port,
@@ -145,7 +141,7 @@ def launch_arguments(blocks: Atelier, studio: Studio, settings: Settings, closin
             history,
             settings,
             routes,
-            (swept_sessions, agents_running, studio.decoder.ready, closing.lifespan),
+            (swept_sessions, blocks.agents.running, studio.decoder.ready, closing.lifespan),
         ),
         # Those who wait at the turnstile hold no thread, but each takes one of gradio's slots of that name.
         "max_threads": settings.queue_size + 40,

@@ -9,7 +9,6 @@ from gradio import FileData
 from lora.errors import UnknownPicture
 from pipeline import infotext
 from pipeline.checks import text, whole
-from pipeline.fields import whole as whole_number
 from pipeline.request import MAX_IMAGES
 from ui.api import offer
 from ui.errors import in_words
@@ -173,6 +172,6 @@ def add_history_endpoints(studio: Studio, history: History) -> None:
         """
         return await studio.read_picture(file, request.session_hash, uploads)
 
-    offer(history, {"limit": whole_number("sets, 1 to 200", 1, MOST_LISTED)})
-    offer(forget_picture, {"picture": whole_number("its number in the set, or -1 for all of it", -1, MAX_IMAGES - 1)})
+    offer(history, {"limit": {"minimum": 1, "maximum": MOST_LISTED}})
+    offer(forget_picture, {"picture": {"minimum": -1, "maximum": MAX_IMAGES - 1}})
     offer(read_picture)

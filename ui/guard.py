@@ -84,6 +84,22 @@ class SameOrigin:
         return bool(name) and (urlsplit(origin).netloc.lower() == host.lower() or name in self._allowed)
 
 
+class PerMinute:
+    """What each address may do `amount` times in any minute."""
+
+    def __init__(self, amount: int):
+        self._limit = RateLimitItemPerMinute(amount)
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def takes(self, who: str) -> bool:
+        """Whether it may once more; then that is counted."""
+        return await self._limiter.hit(self._limit, who)
+
+    async def rest(self, who: str) -> int:
+        """In how many seconds it may again."""
+        return max(1, math.ceil((await self._limiter.get_window_stats(self._limit, who)).reset_time - time.time()))
+
+
 class RateLimit:
     """ASGI middleware: each address may send `per_minute` requests that ask for something to be done.
 
@@ -91,18 +107,15 @@ class RateLimit:
     """
 
     def __init__(self, app: ASGIApp, per_minute: int):
-        self._app = app
-        self._limit = RateLimitItemPerMinute(per_minute)
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._app, self._most, self._limit = app, per_minute, PerMinute(per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] == "http" and scope["method"] not in READS and not scope["path"].endswith("/cancel"):
             who = address(scope)
-            if not await self._limiter.hit(self._limit, who):
-                left = (await self._limiter.get_window_stats(self._limit, who)).reset_time - time.time()
-                seconds = max(1, math.ceil(left))
-                words = f"That is more than {self._limit.amount} requests in a minute; try again in {seconds} s."
+            if not await self._limit.takes(who):
+                seconds = await self._limit.rest(who)
+                words = f"That is more than {self._most} requests in a minute; try again in {seconds} s."
                 return await refusal(429, words, {"Retry-After": str(seconds)})(scope, receive, send)
         await self._app(scope, receive, send)
 

@@ -81,30 +81,29 @@ class OpenRoutes:
         if opening is None:
             answer = refusal(405, "That cannot be done here.") if there else refusal(404, "There is nothing here.")
             return await answer(scope, receive, send)
-        length = Headers(scope=scope).get("content-length", "")
-        if opening.streamed and not length.isdecimal():
+        said = Headers(scope=scope).get("content-length", "")
+        length = int(said) if said.isdecimal() else None
+        if opening.streamed and length is None:
             return await refusal(411, "An upload has to say its length.")(scope, receive, send)
-        if length.isdecimal() and int(length) > opening.most:
+        if length is not None and length > opening.most:
             return await too_long(opening.most)(scope, receive, send)
         if opening.streamed or scope["method"] == "GET":
             return await self._app(scope, receive, send)
-        await self._with_body(opening, scope, receive, send)
-
-    async def _with_body(self, opening: Opening, scope: Scope, receive: Receive, send: Send) -> None:
         # What it may become counts from the start, so that many slow ones cannot grow together.
-        length = Headers(scope=scope).get("content-length", "")
-        amount = int(length) if length.isdecimal() else opening.most
+        await self._with_body(opening.most, opening.most if length is None else length, scope, receive, send)
+
+    async def _with_body(self, most: int, amount: int, scope: Scope, receive: Receive, send: Send) -> None:
         with self._bodies.taken(address(scope), amount) as fits:
             if not fits:
                 words = "Too much is being sent at once; try again in a minute."
                 return await refusal(503, words, {"Retry-After": "60"})(scope, receive, send)
             try:
                 async with asyncio.timeout(self._deadline):
-                    body = await whole(receive, opening.most)
+                    body = await whole(receive, most)
             except TimeoutError:
                 return await refusal(408, "The request did not arrive in time.")(scope, receive, send)
         if body is None:
-            return await too_long(opening.most)(scope, receive, send)
+            return await too_long(most)(scope, receive, send)
         with self._bodies.taken(address(scope), len(body)):
             await self._app(scope, replayed(body, receive), send)
 

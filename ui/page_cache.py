@@ -3,13 +3,10 @@
 import asyncio
 from collections import OrderedDict
 
-from limits import RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ui.guard import address, refusal
+from ui.guard import PerMinute, address, refusal
 
 # The same for all visitors, but for where they see this app; files are the same even then.
 PAGES, FILES = ("/", "/config", "/gradio_api/info"), ("/assets/", "/static/", "/svelte/", "/theme.css")
@@ -27,18 +24,16 @@ class PageCache:
     """ASGI middleware that keeps the answers for PAGES and FILES, up to `most_bytes`; the oldest give way."""
 
     def __init__(self, app: ASGIApp, most_bytes: int = MOST_BYTES, per_minute: int = PER_MINUTE):
-        self._app, self._most = app, most_bytes
+        self._app, self._most, self._limit = app, most_bytes, PerMinute(per_minute)
         self._kept: OrderedDict[tuple, Answer] = OrderedDict()
         self._rendering = asyncio.Lock()
-        self._limit = RateLimitItemPerMinute(per_minute)
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http" or scope["method"] != "GET" or not is_kept(scope["path"]):
             return await self._app(scope, receive, send)
         key = _key(scope)
-        if key not in self._kept and not await self._limiter.hit(self._limit, address(scope)):
+        if key not in self._kept and not await self._limit.takes(address(scope)):
             return await refusal(429, "That is too much at once; try again in a minute.")(scope, receive, send)
         for message in self._kept.get(key) or await self._rendered(key, scope, receive):
             await send(dict(message))
