@@ -5,9 +5,9 @@ import sys
 
 from lora.errors import in_a_sentence
 from lora.scratch import scratch_folder
-from pipeline.checks import base_model
-from ui.listening import check_address
-from ui.settings import Settings, read_settings
+from pipeline.request.checks import base_model
+from serving.listening import check_address
+from serving.settings import Settings, read_settings
 
 # Before the libraries: these take many seconds, and a wrong setting is told at once.
 with in_a_sentence():
@@ -36,10 +36,10 @@ import torch
 from lora.hub import Hub
 from lora.private import Bounds, PrivateAdapters
 from pipeline.loading import open_engine
+from serving.history import History, Room
+from serving.request_log import write_to
+from serving.shutdown import Closing
 from ui.blocks import build, launch_arguments, open_studio
-from ui.closing import Closing
-from ui.history import History, Room
-from ui.journal import write_to
 
 MB = 2**20
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from lora.errors import InvalidRequest, in_a_sentence
-from pipeline.checks import base_model, choice, whole
-from pipeline.fields import schemas
-from pipeline.mix import ADAPTER_KEYS, MAX_WEIGHT
-from pipeline.picture import MAX_BYTES
-from pipeline.request import GenerationRequest, Limits
-from pipeline.variants import read_wildcards
+from pipeline.request.checks import base_model, choice, whole
+from pipeline.request.fields import schemas
+from pipeline.request.mix import ADAPTER_KEYS, MAX_WEIGHT
+from pipeline.request.picture import MAX_BYTES
+from pipeline.request.request import GenerationRequest, Limits
+from pipeline.text.variants import read_wildcards
 
 if TYPE_CHECKING:
     from pipeline.engine import Engine, Generation

@@ -17,8 +17,8 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from lora.errors import Described, InvalidRequest
-from pipeline.inscription import inscription
-from pipeline.picture import Picture
+from pipeline.metadata.image_metadata import inscription
+from pipeline.request.picture import Picture
 
 try:
     import resource

@@ -12,13 +12,15 @@ from lora.adapter import AdapterMix
 from lora.composition import AppliedAdapter, Composer
 from lora.errors import PaintingFailed
 from lora.export import Exported, export
-from pipeline import conditioning, infotext, schedulers
-from pipeline.decode import Previewer, decode, encode_png
-from pipeline.denoise import Denoised, denoise
-from pipeline.latents import encode_image, enlarged, initial_noise, noised
-from pipeline.models import Components, ModelProfile, load
-from pipeline.request import GenerationRequest, Limits, Pass
-from pipeline.variants import Wildcards
+from pipeline.metadata import infotext
+from pipeline.profiles import Components, ModelProfile, load
+from pipeline.request.request import GenerationRequest, Limits, Pass
+from pipeline.sampling import schedulers
+from pipeline.sampling.decode import Previewer, decode, encode_png
+from pipeline.sampling.denoise import Denoised, denoise
+from pipeline.sampling.latents import encode_image, enlarged, initial_noise, noised
+from pipeline.text import conditioning
+from pipeline.text.variants import Wildcards
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from lora.hub import Hub
 from lora.library import Library
 from lora.private import PrivateAdapters
 from pipeline.engine import Engine
-from pipeline.models import load_profile
+from pipeline.profiles import load_profile
 
 BUILT_IN = Path(__file__).resolve().parents[1] / "assets" / "adapters"
 

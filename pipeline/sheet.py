@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.compare import Grid
+from pipeline.request.compare import Grid
 
 MAX_PIXELS, GAP, LINES = 32_000_000, 6, 3
 PAPER, INK, SOFT = "#faf8f4", "#1d1b19", "#5c554a"

@@ -8,7 +8,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import pytest
 import torch
 
-from pipeline.models import load, load_profile
+from pipeline.profiles import load, load_profile
 from tests import tiny
 from tests.adapters import library_with
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
-from pipeline.models import load, load_profile
+from pipeline.profiles import load, load_profile
+from serving.settings import Settings
 from tests.adapters import library_with, save_adapter
 from tests.fake_hub import FakeHub
 from tests.tiny import tiny_sdxl
-from ui.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 STYLES = ("ink", "neon")

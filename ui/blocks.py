@@ -4,32 +4,32 @@ import gradio as gr
 
 from lora.library import Library
 from pipeline.engine import Engine
-from pipeline.models import ModelProfile
-from pipeline.variants import read_wildcards
-from ui.agents import Agents
-from ui.api import add_endpoints
-from ui.closing import Closing
-from ui.compare import add_compare_page
-from ui.economy import economize
-from ui.endpoint import Endpoint, in_gradio_words
-from ui.files import check_files
-from ui.gallery import add_history_endpoints, add_history_page, add_restoring
-from ui.generate import add_generate_page
-from ui.gpu import gpu_generator
-from ui.guard import address
-from ui.history import History
-from ui.jobs import Jobs
-from ui.journal import Journal
-from ui.openapi import openapi_route
-from ui.sessions import bound_sessions, swept_sessions
-from ui.settings import Settings
-from ui.status import status_routes, version
-from ui.studio import Studio
-from ui.theme import STATIC, theme
-from ui.turnstile import Turnstile, visitor
-from ui.uploads import Uploads, file_routes
-from ui.web import app_arguments
-from ui.widgets import keyboard
+from pipeline.profiles import ModelProfile
+from pipeline.text.variants import read_wildcards
+from serving.generation import Studio
+from serving.history import History
+from serving.jobs import Jobs
+from serving.queue import Turnstile, visitor
+from serving.request_log import Journal
+from serving.settings import Settings
+from serving.shutdown import Closing
+from serving.workers.zerogpu import gpu_generator
+from ui.api.agents import Agents
+from ui.api.endpoint import Endpoint, in_gradio_words
+from ui.api.endpoints import add_endpoints
+from ui.api.openapi import openapi_route
+from ui.pages.common.theme import PAGES, theme
+from ui.pages.common.widgets import keyboard
+from ui.pages.compare.page import add_compare_page
+from ui.pages.history.page import add_history_endpoints, add_history_page, add_restoring
+from ui.pages.paint.page import add_generate_page
+from ui.web.app import app_arguments
+from ui.web.economy import economize
+from ui.web.files import check_files
+from ui.web.guard import address
+from ui.web.sessions import bound_sessions, swept_sessions
+from ui.web.status import status_routes, version
+from ui.web.uploads import Uploads, file_routes
 
 TITLE = "LoRA Atelier"
 HOUR, MB = 3600, 2**20
@@ -133,9 +133,9 @@ def launch_arguments(blocks: Atelier, studio: Studio, settings: Settings, closin
         "server_name": settings.address,
         "server_port": settings.port,
         "theme": theme(),
-        "css_paths": [STATIC / "style.css", STATIC / "history.css"],
-        "head": f"<script>{(STATIC / 'visitor.js').read_text('utf-8')}</script>",
-        "favicon_path": STATIC / "favicon.svg",
+        "css_paths": [PAGES / "common" / "style.css", PAGES / "history" / "history.css"],
+        "head": f"<script>{(PAGES / 'common' / 'visitor.js').read_text('utf-8')}</script>",
+        "favicon_path": PAGES / "common" / "favicon.svg",
         "app_kwargs": app_arguments(
             studio.library,
             history,

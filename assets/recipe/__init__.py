@@ -8,7 +8,7 @@ Run the stages in this order; each resumes from its last checkpoint in the work 
     python -m assets.recipe.base          denoiser and text, on frozen latents        8 hours
     python -m assets.recipe.padding       two nouns side by side, for the denoiser    30 minutes
     python -m assets.recipe.base --pairs 0.7    once more, to learn to read them      2 hours
-    python -m assets.recipe.adapters      the styles, by lora.training                5 minutes a style
+    python -m assets.recipe.adapters      the styles, by training                5 minutes a style
     python -m assets.recipe.judge         a classifier of real icons                  1 hour
     python -m assets.recipe.evaluate      the table of the model card                 20 minutes
     python -m assets.recipe.contact       concepts x styles on one sheet              2 minutes

@@ -1,4 +1,4 @@
-"""Train the style adapters by `lora.training`, on the 60 % of concepts that are not held out.
+"""Train the style adapters by `training`, on the 60 % of concepts that are not held out.
 
     python -m assets.recipe.adapters [--only ink] [--steps 1500]
 
@@ -19,9 +19,9 @@ from assets.recipe.captions import caption
 from assets.recipe.common import ADAPTERS, MODEL, PRECISION, ROOT, quick
 from assets.recipe.data import concepts, held_out, read
 from assets.recipe.styles import STYLES, Style, alike, fitted, image, on_white
-from lora.training import Components, Example, TrainedAdapter, TrainingConfig, train
-from lora.training.dataset import captions_of
-from lora.training.export import save_curve
+from training import Components, Example, TrainedAdapter, TrainingConfig, train
+from training.dataset import captions_of
+from training.export import save_curve
 
 CAPTIONS, ALIKE = 3, 0.75
 PREVIEW = "a red apple"

@@ -3,7 +3,7 @@
     python -m assets.recipe.looks
 
 They are drawings, not what any model paints: they say at a glance what kind of picture the words ask for. Writes
-`ui/static/looks.webp`, eight a row in the order of `pipeline/prompt_styles.json`.
+`ui/pages/paint/looks.webp`, eight a row in the order of `pipeline/text/prompt_styles.json`.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from scipy.spatial import cKDTree
 from assets.recipe.common import ROOT, arguments
 from assets.recipe.data import SIZE, over, read
 from assets.recipe.styles import blueprint, blurred, edges, grey, image, neon, pixel, poster
-from pipeline.prompt_styles import PROMPT_STYLES
+from pipeline.text.prompt_styles import PROMPT_STYLES
 
-OUTPUT, SIDE, COLUMNS = ROOT / "ui" / "static" / "looks.webp", 96, 8
+OUTPUT, SIDE, COLUMNS = ROOT / "ui" / "pages" / "paint" / "looks.webp", 96, 8
 Y, X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
 RNG = np.random.default_rng(7)
 GRAIN = RNG.standard_normal((SIZE, SIZE, 1)).astype(np.float32)

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 
-from pipeline.conditioning import Conditioner
 from pipeline.engine import Engine
-from pipeline.models import EMBEDDED, load_profile
-from pipeline.request import GenerationRequest
+from pipeline.profiles import EMBEDDED, load_profile
+from pipeline.request.request import GenerationRequest
+from pipeline.text.conditioning import Conditioner
 from tests.benchmarks.crowd import crowd
 from tests.benchmarks.ratios import HEADER, Ratio, Variant, paired
 from tests.benchmarks.startup import startup

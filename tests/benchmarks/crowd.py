@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from pipeline.engine import Engine
-from pipeline.request import GenerationRequest
+from pipeline.request.request import GenerationRequest
 from tests.benchmarks.ratios import Ratio
 
 ROOT = Path(__file__).resolve().parents[2]

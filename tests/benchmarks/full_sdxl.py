@@ -20,10 +20,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from lora.adapter import AdapterUse
 from lora.composition import Composer
 from lora.library import describe
-from pipeline import conditioning, schedulers
-from pipeline.denoise import denoise
-from pipeline.latents import initial_noise
-from pipeline.models import load, load_profile
+from pipeline.profiles import load, load_profile
+from pipeline.sampling import schedulers
+from pipeline.sampling.denoise import denoise
+from pipeline.sampling.latents import initial_noise
+from pipeline.text import conditioning
 from tests import tiny
 from tests.benchmarks.ratios import HEADER
 from tests.benchmarks.switching import BENCHMARKS, Subject, adaptable, write_adapter

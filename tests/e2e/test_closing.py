@@ -8,8 +8,8 @@ import time
 import httpx
 import pytest
 
+from serving.queue import CLOSING
 from tests import serving
-from ui.turnstile import CLOSING
 
 BODY = ["a red apple", "", [], 64, 64]
 

@@ -11,7 +11,7 @@ from gradio_client import Client
 from PIL import Image
 
 from assets.recipe import judge
-from pipeline.models import load_profile
+from pipeline.profiles import load_profile
 from tests import serving
 
 LIMITS = load_profile("embedded").limits

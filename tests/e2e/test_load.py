@@ -10,8 +10,8 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from serving.settings import Settings
 from tests.serving import LONG
-from ui.settings import Settings
 
 PLACES = Settings.model_fields["queue_size"].default
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.models import load, load_profile
+from pipeline.profiles import load, load_profile
 from tests.adapters import library_with
 from tests.serving import STYLES, Server, start
 from tests.tiny import tiny_sdxl

@@ -11,7 +11,7 @@ import pytest
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 
-from pipeline.models import load, load_profile
+from pipeline.profiles import load, load_profile
 from tests.adapters import save_adapter
 from tests.hostile.watch import watched
 from tests.serving import LONG, ROOT, STYLES

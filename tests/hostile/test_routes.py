@@ -15,7 +15,7 @@ from gradio.routes import App
 from tests.hostile.conftest import attacked
 from tests.hostile.watch import MB, PATIENCE, resident, watched
 from tests.serving import ROOT
-from ui.openings import openings
+from ui.web.openings import openings
 
 API = "/gradio_api"
 # What gradio has and this app does not use. What is in neither list came with another version of gradio: look at it.

@@ -8,7 +8,7 @@ import pytest
 
 from tests.serving import NASTY
 from tests.ui.test_page import CONTRAST, LONG
-from tests.unit.test_recall import png
+from tests.unit.test_restore import png
 
 DROP = """([name, bytes, type]) => {
   const data = new DataTransfer();

@@ -13,9 +13,9 @@ from PIL import Image
 
 from lora.errors import AtelierError
 from pipeline.__main__ import MODELS_OWN, parser, request_values, run
-from pipeline.fields import schemas
-from pipeline.models import EMBEDDED_PROFILE, SDXL_PROFILE
-from pipeline.request import Limits
+from pipeline.profiles import EMBEDDED_PROFILE, SDXL_PROFILE
+from pipeline.request.fields import schemas
+from pipeline.request.request import Limits
 from tests.adapters import library_with
 
 ROOT = Path(__file__).resolve().parents[2]

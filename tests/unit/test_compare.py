@@ -7,8 +7,8 @@ from PIL import Image, ImageFont
 
 from lora.adapter import Adapter
 from lora.errors import InvalidRequest, UnknownAdapter
-from pipeline.compare import MAX_CELLS, grid, listed
-from pipeline.request import GenerationRequest, Limits
+from pipeline.request.compare import MAX_CELLS, grid, listed
+from pipeline.request.request import GenerationRequest, Limits
 from pipeline.sheet import LINES, MAX_PIXELS, sheet, wrapped
 
 LIMITS = Limits(schedulers=("Euler", "DDIM"), scheduler="Euler", width=64, height=64, size_min=64, size_max=256)

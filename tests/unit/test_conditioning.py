@@ -13,11 +13,11 @@ from PIL import Image
 
 from lora.errors import TooLong
 from lora.library import Library
-from pipeline.conditioning import Conditioner, encode, encode_pair
 from pipeline.engine import Engine
-from pipeline.models import load, load_profile
-from pipeline.prompt import parse
-from pipeline.request import GenerationRequest
+from pipeline.profiles import load, load_profile
+from pipeline.request.request import GenerationRequest
+from pipeline.text.conditioning import Conditioner, encode, encode_pair
+from pipeline.text.prompt import parse
 from tests.adapters import save_adapter
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageStat
 
-from pipeline.decode import Previewer, decode, scaled, unscaled
+from pipeline.sampling.decode import Previewer, decode, scaled, unscaled
 
 
 class LinearVAE(torch.nn.Module):

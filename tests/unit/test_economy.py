@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 from gradio.state_holder import SessionState
 
-from ui.economy import economize
+from ui.web.economy import economize
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from PIL import Image
 
 from lora.errors import InvalidRequest, ModelError, PaintingFailed
 from pipeline import engine as engine_module
-from pipeline import schedulers
-from pipeline.conditioning import encode_pair, tokenize
 from pipeline.engine import DenoiseStep, Engine, Generation
-from pipeline.models import load_profile
-from pipeline.request import GenerationRequest
+from pipeline.profiles import load_profile
+from pipeline.request.request import GenerationRequest
+from pipeline.sampling import schedulers
+from pipeline.text.conditioning import encode_pair, tokenize
 from tests.adapters import library_with
 
 

@@ -11,13 +11,14 @@ import torch
 
 from lora.library import Library
 from pipeline.engine import DenoiseStep, Engine, Generation
-from pipeline.models import load_profile
-from pipeline.request import GenerationRequest
+from pipeline.profiles import load_profile
+from pipeline.request.request import GenerationRequest
+from serving.workers.zerogpu import gpu_generator
 from tests.adapters import library_with, save_adapter
 from ui.errors import kind
-from ui.gpu import gpu_generator
 
 ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("lora", "pipeline", "training", "serving", "ui")
 
 
 def serve(paint, pipe) -> None:
@@ -136,6 +137,6 @@ def test_i4_an_upload_is_found_by_its_path(setting, tmp_path):
 
 
 def test_exactly_one_generator_asks_for_a_gpu():
-    sources = [ROOT / "app.py", *(p for room in ("lora", "pipeline", "ui") for p in (ROOT / room).rglob("*.py"))]
+    sources = [ROOT / "app.py", *(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))]
     found = [p.name for p in sources for _ in re.findall(r"^\s*@spaces\.GPU", p.read_text(), re.M)]
-    assert found == ["gpu.py"]
+    assert found == ["zerogpu.py"]

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from lora.errors import HistoryError, InvalidOwner, NotKept, UnknownPicture
-from ui import disk, history
-from ui.history import DAMAGED, History, Room, owner_hash
+from serving import disk, history
+from serving.history import DAMAGED, History, Room, owner_hash
 
 ROOT = Path(__file__).resolve().parents[2]
 A, B = owner_hash("a" * 43), owner_hash("b" * 43)
@@ -360,7 +360,7 @@ KILLS = """
 import io, os, random, signal, sys, time
 from pathlib import Path
 from PIL import Image
-from ui.history import History, Room
+from serving.history import History, Room
 folder, png = Path(sys.argv[1]), io.BytesIO()
 Image.new("RGB", (16, 16)).save(png, "PNG")
 known, killed = set(), 0

@@ -11,7 +11,7 @@ from lora.errors import AdapterError, AtelierError, HubError, InvalidRequest, No
 from lora.hub import Hub, Reference, parse
 from lora.library import Library
 from lora.private import Bounds, PrivateAdapters
-from pipeline.models import load, load_profile
+from pipeline.profiles import load, load_profile
 from tests.adapters import random_lora, save_adapter
 from tests.fake_hub import COMMIT, LATER, FakeHub, Repo
 

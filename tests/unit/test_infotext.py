@@ -13,9 +13,9 @@ from sd_parsers import ParserManager
 
 from lora.errors import InvalidRequest, TooLong
 from pipeline.engine import Engine
-from pipeline.infotext import MAX_INFOTEXT, parse, write
-from pipeline.models import load_profile
-from pipeline.request import GenerationRequest
+from pipeline.metadata.infotext import MAX_INFOTEXT, parse, write
+from pipeline.profiles import load_profile
+from pipeline.request.request import GenerationRequest
 from tests.adapters import library_with
 
 USE = {"id": "ink", "weight": 0.8, "text_weight": 0.8, "blocks": {}, "start": 0.0, "end": 1.0, "sha256": "ab" * 32}

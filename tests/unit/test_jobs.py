@@ -12,12 +12,12 @@ from PIL import Image
 from lora.errors import InvalidOwner, InvalidRequest, UnknownJob
 from lora.library import Library
 from pipeline.engine import DenoiseStep, Generation
-from tests.unit.test_studio import Engine
-from ui.generate import painted, painted_before
-from ui.history import History, owner_hash
-from ui.jobs import Jobs
-from ui.studio import Studio
-from ui.turnstile import Turnstile
+from serving.generation import Studio
+from serving.history import History, owner_hash
+from serving.jobs import Jobs
+from serving.queue import Turnstile
+from tests.unit.test_generation import Engine
+from ui.pages.paint.page import painted, painted_before
 
 A, B = "a" * 43, "b" * 43
 ONE, TWO = "1" * 43, "2" * 43
@@ -241,8 +241,8 @@ def test_r2_without_room_the_picture_is_shown_and_the_page_says_so(make, monkeyp
 
     async def story():
         jobs = make(Painter())
-        monkeypatch.setattr("ui.history.put", no_room)
-        monkeypatch.setattr("ui.files.save_bytes_to_cache", no_room)
+        monkeypatch.setattr("serving.history.put", no_room)
+        monkeypatch.setattr("ui.web.files.save_bytes_to_cache", no_room)
         jobs.paint(A, ONE, VALUES, "session")
         done = (await seen(jobs))[-1]
         assert done["status"] == "done" and done["kept"] == "" and "was not kept" in done["notice"]
@@ -265,7 +265,7 @@ def test_r3_a_thousand_previews_leave_no_file(make, tmp_path):
 
 def test_jobs_that_ended_long_ago_are_forgotten(make, monkeypatch):
     async def story():
-        monkeypatch.setattr("ui.jobs.MOST_ENDED", 2)
+        monkeypatch.setattr("serving.jobs.MOST_ENDED", 2)
         jobs = make(Painter(steps=1, seconds=0))
         for i in range(5):
             jobs.paint(A, str(i) * 43, VALUES, "session")

@@ -12,17 +12,18 @@ from lora.errors import AtelierError, shown
 from lora.formats import KEY
 from lora.inspection import one_line, top_tags, triggers
 from lora.names import Names, plain
-from pipeline import infotext, prompt
-from pipeline.checks import text
-from pipeline.compare import listed
-from pipeline.infotext import MAX_INFOTEXT
-from pipeline.mix import trigger_words
-from pipeline.models import EMBEDDED_PROFILE
-from pipeline.recall import recall
-from pipeline.request import GenerationRequest
-from pipeline.tiers import few_step
-from pipeline.variants import MAX_CHARACTERS, adapter_tags, combinations, expand
-from tests.unit.test_recall import INK
+from pipeline.metadata import infotext
+from pipeline.metadata.infotext import MAX_INFOTEXT
+from pipeline.metadata.restore import recall
+from pipeline.profiles import EMBEDDED_PROFILE
+from pipeline.request.checks import text
+from pipeline.request.compare import listed
+from pipeline.request.mix import trigger_words
+from pipeline.request.request import GenerationRequest
+from pipeline.request.tiers import few_step
+from pipeline.text import prompt
+from pipeline.text.variants import MAX_CHARACTERS, adapter_tags, combinations, expand
+from tests.unit.test_restore import INK
 
 LIMITS, MB = EMBEDDED_PROFILE.limits, 10**6
 SIGNS = [

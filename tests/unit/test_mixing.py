@@ -14,9 +14,9 @@ from lora.errors import InvalidRequest, UnfitAdapter, UnreadableAdapter
 from lora.formats import read_adapter
 from lora.inspection import fit
 from pipeline.engine import Engine
-from pipeline.mix import adapter_mix
-from pipeline.models import load_profile
-from pipeline.request import GenerationRequest
+from pipeline.profiles import load_profile
+from pipeline.request.mix import adapter_mix
+from pipeline.request.request import GenerationRequest
 from tests.adapters import library_with
 from tests.weights import same, snapshot
 

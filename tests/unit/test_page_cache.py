@@ -6,7 +6,7 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from ui.page_cache import PageCache
+from ui.web.page_cache import PageCache
 
 
 class Page:

@@ -17,10 +17,10 @@ from PIL import Image
 
 from lora.errors import InvalidRequest
 from pipeline import engine as engine_module
-from pipeline import schedulers
 from pipeline.engine import Engine
-from pipeline.models import ZERO_SNR, load_profile
-from pipeline.request import GenerationRequest
+from pipeline.profiles import ZERO_SNR, load_profile
+from pipeline.request.request import GenerationRequest
+from pipeline.sampling import schedulers
 from tests import tiny
 from tests.adapters import library_with
 

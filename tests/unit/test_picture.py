@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from lora.errors import InvalidRequest, TooLong
-from pipeline.parts import taken_apart
-from pipeline.picture import FORMATS, MAX_SCANS, Picture
+from pipeline.metadata.parts import taken_apart
+from pipeline.request.picture import FORMATS, MAX_SCANS, Picture
 from tests.hostile import bombs
 
 

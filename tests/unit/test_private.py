@@ -16,7 +16,7 @@ from lora.composition import Composer
 from lora.errors import AdapterError, NoRoom, UnfitAdapter, UnknownAdapter, UnreadableAdapter
 from lora.library import Library, describe
 from lora.private import Bounds, PrivateAdapters
-from pipeline.models import load, load_profile
+from pipeline.profiles import load, load_profile
 from tests.adapters import library_with, save_adapter
 from tests.unit.test_hardening import Canary
 

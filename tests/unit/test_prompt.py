@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora.errors import TooLong
-from pipeline.prompt import MAX_PARTS, MAX_WEIGHT, parse
+from pipeline.text.prompt import MAX_PARTS, MAX_WEIGHT, parse
 
 
 def runs(text: str, step: int = 1, steps: int = 1) -> list:

@@ -3,9 +3,9 @@
 import pytest
 
 from lora.errors import InvalidRequest
-from pipeline.prompt import parse, plain
-from pipeline.prompt_styles import PLACE, PROMPT_STYLES, apply
-from pipeline.variants import adapter_tags, combinations
+from pipeline.text.prompt import parse, plain
+from pipeline.text.prompt_styles import PLACE, PROMPT_STYLES, apply
+from pipeline.text.variants import adapter_tags, combinations
 
 
 def test_there_are_many_and_each_is_its_own():

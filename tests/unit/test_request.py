@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora.errors import AtelierError, InvalidRequest, UnknownAdapter
-from pipeline.request import GenerationRequest, Limits
-from pipeline.variants import MAX_CHARACTERS
+from pipeline.request.request import GenerationRequest, Limits
+from pipeline.text.variants import MAX_CHARACTERS
 
 LIMITS = Limits(schedulers=("Euler", "DDIM"), scheduler="Euler", width=128, height=128, size_min=64, size_max=256)
 FIELDS = [

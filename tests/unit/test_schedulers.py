@@ -12,10 +12,10 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from lora.errors import InvalidRequest
-from pipeline import schedulers
 from pipeline.engine import Engine
-from pipeline.models import EMBEDDED_PROFILE, SDXL_PROFILE, ZERO_SNR, load_profile
-from pipeline.request import GenerationRequest
+from pipeline.profiles import EMBEDDED_PROFILE, SDXL_PROFILE, ZERO_SNR, load_profile
+from pipeline.request.request import GenerationRequest
+from pipeline.sampling import schedulers
 from tests import tiny
 
 CASES = [

@@ -9,14 +9,14 @@ import pytest
 
 from lora.library import Library
 from pipeline.engine import Engine
-from pipeline.models import load_profile
+from pipeline.profiles import load_profile
+from serving.executor import Errands
+from serving.generation import Studio
+from serving.queue import Turnstile
+from serving.workers.zerogpu import gpu_generator
 from tests.adapters import save_adapter
-from ui.errands import Errands
 from ui.errors import in_words
-from ui.files import check_files
-from ui.gpu import gpu_generator
-from ui.studio import Studio
-from ui.turnstile import Turnstile
+from ui.web.files import check_files
 
 SMALL = {"prompt": "red apple", "steps": 1, "seed": 3, "width": 64, "height": 64}
 

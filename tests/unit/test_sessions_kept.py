@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ui.sessions import Mailboxes
+from ui.web.sessions import Mailboxes
 
 
 class Clock:

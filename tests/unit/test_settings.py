@@ -2,7 +2,7 @@
 
 import pytest
 
-from ui.settings import InvalidSettings, Settings, read_settings
+from serving.settings import InvalidSettings, Settings, read_settings
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ import time
 import pytest
 
 from lora.errors import ModelError
-from pipeline.checks import base_model
+from pipeline.request.checks import base_model
+from serving.listening import check_address
+from serving.settings import InvalidSettings
 from tests.serving import ROOT, environment
-from ui.listening import check_address
-from ui.settings import InvalidSettings
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_port_that_is_forbidden_is_blamed(monkeypatch):
     def bind(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("ui.listening._bind", bind)
+    monkeypatch.setattr("serving.listening._bind", bind)
     assert refused("127.0.0.1", 80) == "PORT is 80, but nothing may listen there (Permission denied)."
 
 

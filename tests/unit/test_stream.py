@@ -10,7 +10,7 @@ from contextvars import ContextVar
 import pytest
 
 from pipeline.engine import DenoiseStep, Generation
-from ui.stream import newest
+from serving.stream import newest
 
 DONE = Generation(images=(b"png",), details={})
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from lora.adapter import Adapter
-from pipeline.models import EMBEDDED_PROFILE, SDXL_PROFILE
-from pipeline.request import GenerationRequest
-from pipeline.tiers import few_step, tiers
+from pipeline.profiles import EMBEDDED_PROFILE, SDXL_PROFILE
+from pipeline.request.request import GenerationRequest
+from pipeline.request.tiers import few_step, tiers
 
 LIMITS = {profile.name: profile.limits for profile in (EMBEDDED_PROFILE, SDXL_PROFILE)}
 KNOWN = {

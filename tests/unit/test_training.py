@@ -12,10 +12,10 @@ from PIL import Image
 from safetensors import safe_open
 
 from lora.errors import AdapterError, InvalidRequest
-from lora.training import Components, Example, TrainedAdapter, TrainingConfig, read_folder, train, trainable_parameters
-from lora.training.__main__ import parser, run
-from lora.training.inject import NAME, injected
-from lora.training.objective import Objective, snr_weights
+from training import Components, Example, TrainedAdapter, TrainingConfig, read_folder, train, trainable_parameters
+from training.__main__ import parser, run
+from training.inject import NAME, injected
+from training.objective import Objective, snr_weights
 
 FAST = dict(
     trigger="red", steps=6, batch_size=2, learning_rate=1e-2, warmup=2, rank=4, caption_dropout=0.2,

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from starlette.applications import Starlette
 
-import ui.uploads
-from ui.agent_answers import in_content
-from ui.uploads import KEPT, Uploads, file_routes
+import ui.web.uploads
+from ui.api.agent_answers import in_content
+from ui.web.uploads import KEPT, Uploads, file_routes
 
 
 class Clock:
@@ -98,7 +98,7 @@ def test_a_full_disk_is_told_in_words_and_leaves_nothing(uploads, tmp_path, monk
         path.write_bytes(b"x")
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(ui.uploads, "copied", full)
+    monkeypatch.setattr(ui.web.uploads, "copied", full)
     answer = post(uploads, files={"files": ("x", b"abc")})
     assert answer.status_code == 507 and answer.text == "There is no room for uploads left; try again later."
     assert not [*tmp_path.iterdir()]

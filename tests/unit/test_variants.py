@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora.errors import TooLong
-from pipeline.variants import MAX_CHARACTERS, adapter_tags, combinations, expand, read_wildcards
+from pipeline.text.variants import MAX_CHARACTERS, adapter_tags, combinations, expand, read_wildcards
 
 COLOURS = {"colour": ("red", "green"), "fruit": ("__colour__ apple", "{ripe|raw} pear")}
 

@@ -1,0 +1,260 @@
+"""Generation details <-> the text that A1111 writes into a picture's `parameters`. Pure text, linear time.
+
+    a red apple <lora:ink:0.8>
+    Negative prompt: blurry
+    Steps: 25, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6, Seed: 7, Size: 1024x1024, Clip skip: 2, ...
+
+Only what was applied is written. What A1111 has no name for stands in fields of our own, and a prompt that this form
+would not bring back as it was (one with a line "Negative prompt: ..." in it) stands there once more, quoted.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from lora.errors import InvalidRequest, TooLong
+from pipeline.text.variants import adapter_tags
+
+MAX_INFOTEXT = 100_000
+VERSION = "LoRA Atelier"
+NEGATIVE = "Negative prompt: "
+# What details say that do not say it: they come from histories, and older versions knew less.
+OLDER = {
+    "strength": None, "hires": None, "clip_skip": 0, "guidance_rescale": 0.0, "guidance_start": 0.0,
+    "guidance_end": 1.0, "eta": 0.0,
+}  # fmt: skip
+# Our name -> A1111's.
+SCHEDULE_TYPES = {
+    "Karras": "Karras", "exponential": "Exponential", "beta": "Beta", "SGM uniform": "SGM Uniform",
+    "AYS": "Align Your Steps",
+}  # fmt: skip
+UPSCALERS = {"pixels": "Lanczos", "latent": "Latent"}
+# The names of ComfyUI, which Fooocus writes too.
+_COMFY = {
+    "euler": "Euler", "euler_ancestral": "Euler a", "heun": "Heun", "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_2m_sde": "DPM++ 2M SDE", "dpmpp_sde": "DPM++ SDE", "ddim": "DDIM", "ddpm": "DDPM", "uni_pc": "UniPC",
+    "uni_pc_bh2": "UniPC", "lcm": "LCM", "tcd": "TCD",
+}  # fmt: skip
+# The name that ends at a colon, and a value in quotes, which may hold commas.
+_NAME, _QUOTED = re.compile(r"\w[\w /-]*\Z"), re.compile(r'\s*("(?:[^\\"]|\\.)*")(?:,|\Z)')
+_MAX_NAME = 61
+
+
+def write(details: Mapping, index: int = 0, more: Mapping[str, str] | None = None) -> str:
+    """The text of picture `index` of a Generation's details, with `more` fields at its end."""
+    details = OLDER | details
+    prompt, negative = details["prompts"][index], details["negative_prompts"][index]
+    uses = details["adapters"]
+    tags = "".join(f" <lora:{use['id']}:{use['weight']:g}>" for use in uses)
+    fields = _fields(details, index) | (more or {})
+    lines = [prompt + tags, *([NEGATIVE + negative] if negative else [])]
+    told = "\n".join([*lines, _joined(fields)])
+    read = parse(told)
+    if (read["prompt"], read["negative_prompt"]) != (prompt, negative):
+        fields |= {"Exact prompt": json.dumps([prompt, negative])}
+    if read["adapters"] != (exact := [_exact(use) for use in uses]):
+        fields |= {"Adapters": json.dumps(exact)}
+    return "\n".join([*lines, _joined(fields)])
+
+
+def parse(text: str) -> dict:
+    """The values of a request, by the names that `GenerationRequest.create` takes, from our text, A1111's, or Fooocus'
+    JSON. `other` are the fields that mean nothing here, as they stand.
+
+    Raises InvalidRequest for what is no text or too long; values are checked when a request is made of them.
+    """
+    if not isinstance(text, str):
+        raise InvalidRequest("parameters", text, "text")
+    if len(text) > MAX_INFOTEXT:
+        raise TooLong("parameters", f"{len(text)} characters long", f"text of at most {MAX_INFOTEXT} characters")
+    if text.lstrip().startswith("{") and (found := _json(text, dict)):
+        return _fooocus(found)
+    return _a1111(text)
+
+
+def _fields(details: Mapping, index: int) -> dict[str, object]:
+    sampler, schedule = _split(details["scheduler"])
+    hires, strength = details["hires"], details["strength"]
+    fields = {
+        "Steps": details["steps"],
+        "Sampler": sampler,
+        "Schedule type": SCHEDULE_TYPES.get(schedule),
+        "CFG scale": details["guidance_scale"],
+        "Seed": details["seeds"][index],
+        "Size": f"{details['width']}x{details['height']}",
+        "Model": details["profile"],
+        "Clip skip": details["clip_skip"] + 1 if details["clip_skip"] else None,
+        "Denoising strength": hires["strength"] if hires and strength is None else strength,
+    }
+    if hires:
+        # A1111 has one strength for both; only a picture that was painted over and enlarged needs two.
+        fields |= {
+            "Hires upscale": hires["scale"],
+            "Hires steps": hires["steps"],
+            "Hires upscaler": UPSCALERS[hires["upscaler"]],
+            "Hires strength": None if strength is None else hires["strength"],
+        }
+    fields |= {
+        "Guidance rescale": details["guidance_rescale"] or None,
+        "Guidance start": details["guidance_start"] or None,
+        "Guidance end": None if details["guidance_end"] == 1 else details["guidance_end"],
+        "Eta": details["eta"] or None,
+        "Lora hashes": ", ".join(f"{use['id']}: {use['sha256'][:12]}" for use in details["adapters"]) or None,
+        "Version": VERSION,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _joined(fields: Mapping) -> str:
+    return ", ".join(f"{name}: {_quoted(str(value).removesuffix('.0'))}" for name, value in fields.items())
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if set(value) & set(',:"\\\n') or value != value.strip() else value
+
+
+def _unquoted(value: str) -> str:
+    found = _json(value, str) if value.startswith('"') else None
+    return value.strip() if found is None else found
+
+
+def _exact(use: Mapping) -> dict:
+    """An applied adapter as an entry of a request's `adapters`, its usual values left out."""
+    entry = {"id": use["id"], "weight": use["weight"]}
+    entry |= {} if use["text_weight"] == use["weight"] else {"text_weight": use["text_weight"]}
+    entry |= {"blocks": dict(use["blocks"])} if use["blocks"] else {}
+    return entry | {name: use[name] for name, usual in (("start", 0), ("end", 1)) if use[name] != usual}
+
+
+def _split(preset: str) -> tuple[str, str]:
+    """Sampler and schedule of a preset, the schedule "" where it is the model's own."""
+    schedule = next((name for name in SCHEDULE_TYPES if preset.endswith(f" {name}")), "")
+    return preset.removesuffix(f" {schedule}"), schedule
+
+
+def _a1111(text: str) -> dict:
+    *lines, last = text.strip("\n").split("\n")
+    fields = {name: _unquoted(value) for name, value in _named(last)}
+    if len(fields) < 3:
+        # As in A1111: without a line of settings all of it is prompt.
+        lines, fields = [*lines, last], {}
+    start = next((i for i, line in enumerate(lines) if line.startswith(NEGATIVE.strip())), len(lines))
+    negative = "\n".join(lines[start:]).removeprefix(NEGATIVE.strip()).removeprefix(" ")
+    prompt, tags = adapter_tags("\n".join(lines[:start]))
+    values = {"prompt": prompt, "negative_prompt": negative, "adapters": [_tagged(*tag) for tag in tags]}
+    if (exact := _json(fields.pop("Exact prompt", ""), list)) and list(map(type, exact)) == [str, str]:
+        values["prompt"], values["negative_prompt"] = exact
+    if (exact := _json(fields.pop("Adapters", ""), list)) is not None:
+        values["adapters"] = exact
+    return values | _settings(fields)
+
+
+def _named(line: str) -> Iterator[tuple[str, str]]:
+    """The fields of a line in order. No sign is looked at more than a few times, whatever it is."""
+    at = 0
+    while (colon := line.find(":", at)) >= 0:
+        name = _NAME.search(line[max(at, colon - _MAX_NAME) : colon])
+        at = colon + 1
+        if name is None:
+            continue
+        # A quote that is not closed is none. Later ones stand behind a backslash then, and begin no value.
+        quoted = _QUOTED.match(line, at)
+        end = quoted.end(1) if quoted else line.find(",", at)
+        end = end if end >= 0 else len(line)
+        yield name[0], quoted[1] if quoted else line[at:end]
+        at = end + 1
+
+
+def _tagged(name: str, numbers: tuple[float, ...]) -> dict:
+    # A1111: <lora:name:text encoder:unet>, or one number for both.
+    weights = {"weight": numbers[-1] if numbers else 1.0}
+    return {"id": name} | weights | ({"text_weight": numbers[0]} if len(numbers) == 2 else {})
+
+
+def _settings(fields: dict[str, str]) -> dict:
+    """The fields below a prompt as values; those that are not understood are `other`."""
+    values: dict = {}
+
+    def take(name: str, field: str, read: Callable[[str], object]) -> None:
+        if field in fields and (value := read(fields[field])) is not None:
+            values[name] = value
+            del fields[field]
+
+    if "Sampler" in fields:
+        values["scheduler"] = _preset(fields.pop("Sampler"), fields.pop("Schedule type", ""))
+    for name, field, read in (
+        ("steps", "Steps", _whole), ("guidance_scale", "CFG scale", _real), ("seed", "Seed", _whole),
+        ("clip_skip", "Clip skip", lambda value: None if (n := _whole(value)) is None else max(0, n - 1)),
+        ("hires_scale", "Hires upscale", _real), ("hires_steps", "Hires steps", _whole),
+        ("hires_strength", "Hires strength", _real), ("guidance_rescale", "Guidance rescale", _real),
+        ("guidance_start", "Guidance start", _real), ("guidance_end", "Guidance end", _real), ("eta", "Eta", _real),
+    ):  # fmt: skip
+        take(name, field, read)
+    one_strength = "hires_scale" in values and "hires_strength" not in values
+    take("hires_strength" if one_strength else "strength", "Denoising strength", _real)
+    if upscaler := fields.pop("Hires upscaler", ""):
+        values["hires_upscaler"] = "latent" if upscaler.startswith("Latent") else "pixels"
+    if size := re.fullmatch(r"(\d{1,6})\s*x\s*(\d{1,6})", fields.get("Size", ""), re.ASCII):
+        values |= {"width": int(size[1]), "height": int(size[2])}
+        del fields["Size"]
+    return values | {"other": fields}
+
+
+def _preset(sampler: str, schedule: str) -> str:
+    """Our name of a sampler and schedule of A1111, also where the schedule is at the end of the sampler's name."""
+    name = f"{sampler} {schedule}" if schedule else sampler
+    for ours, theirs in SCHEDULE_TYPES.items():
+        if name.lower().endswith(f" {theirs.lower()}"):
+            return f"{name[: -len(theirs) - 1]} {ours}"
+    return sampler
+
+
+def _fooocus(found: dict) -> dict:
+    """Fooocus' JSON, of its pictures ("guidance_scale") or of its log ("Guidance Scale")."""
+    fields = {re.sub(r"\W+", "_", name.strip().lower()): value for name, value in found.items()}
+    text = {name: _said(fields.pop(name, "")) for name in ("prompt", "negative_prompt")}
+    text["prompt"], tags = adapter_tags(text["prompt"])
+    values: dict = text | {"adapters": [*_fooocus_adapters(fields), *(_tagged(*tag) for tag in tags)]}
+    sampler = re.sub("_gpu$", "", _said(fields.pop("sampler", "")).lower())
+    if sampler:
+        schedule = _said(fields.pop("scheduler", "")).lower().replace("_", " ")
+        values["scheduler"] = _preset(_COMFY.get(sampler, sampler), schedule)
+    for name, read in (("steps", _whole), ("seed", _whole), ("guidance_scale", _real), ("clip_skip", _whole)):
+        if name in fields and (value := read(_said(fields[name]))) is not None:
+            values[name] = max(0, value - 1) if name == "clip_skip" else value
+            del fields[name]
+    if size := re.fullmatch(r"\D*(\d{1,6})\D+(\d{1,6})\D*", _said(fields.get("resolution")), re.ASCII):
+        values |= {"width": int(size[1]), "height": int(size[2])}
+        del fields["resolution"]
+    return values | {"other": {name: _said(value) for name, value in fields.items()}}
+
+
+def _fooocus_adapters(fields: dict) -> list[dict]:
+    found = fields.pop("loras", [])
+    pairs = [use[:2] for use in found if isinstance(use, list) and len(use) > 1] if isinstance(found, list) else []
+    for name in [name for name in fields if re.fullmatch(r"lora(_combined)?_\d+", name)]:
+        pairs.append(_said(fields.pop(name)).rpartition(" : ")[::2])
+    weights = ((_said(name), _real(_said(weight))) for name, weight in pairs)
+    return [{"id": name.removesuffix(".safetensors"), "weight": w} for name, w in weights if name and w is not None]
+
+
+def _said(value: object) -> str:
+    """A word or number of JSON as text, "" for what holds others: that may be deeper than Python writes."""
+    return str(value) if isinstance(value, (str, int, float)) else ""
+
+
+def _json(text: str, kind: type):
+    """JSON of that type, or None."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, kind) else None
+
+
+def _whole(value: str) -> int | None:
+    return int(value) if re.fullmatch(r"-?\d{1,20}", value.strip(), re.ASCII) else None
+
+
+def _real(value: str) -> float | None:
+    return float(value) if re.fullmatch(r"-?\d{0,12}\.?\d{1,20}(e-?\d{1,2})?", value.strip(), re.ASCII) else None

@@ -1,0 +1,82 @@
+"""Checks of single values, each with its sentence: the field, the value, what is allowed. No torch, no gradio."""
+
+import math
+import re
+import unicodedata
+from pathlib import Path
+
+from lora.errors import InvalidRequest, ModelError, TooLong, shown
+from pipeline.text.variants import MAX_CHARACTERS
+
+PROFILES = ("embedded", "sdxl", "custom")
+
+
+def text(field: str, value: object, empty: bool = True) -> str:
+    """A prompt without control characters and lone surrogates, at most MAX_CHARACTERS long."""
+    if not isinstance(value, str):
+        raise InvalidRequest(field, value, "text")
+    if len(value) > MAX_CHARACTERS:
+        raise TooLong(field, f"{len(value)} characters long", f"text of at most {MAX_CHARACTERS} characters")
+    # C*: control, lone surrogates, unassigned, and invisible marks such as those that reverse the writing direction.
+    kept = (" " if c.isspace() else c for c in value)
+    clean = "".join(c for c in kept if not unicodedata.category(c).startswith("C")).strip()
+    if not (clean or empty):
+        raise InvalidRequest(field, None, 'a few words, such as "a red apple"')
+    return clean
+
+
+def real(field: str, value: object, low: float, high: float) -> float:
+    allowed = f"a number from {low:g} to {high:g}"
+    # bool is an int in Python, but True is nobody's guidance scale.
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidRequest(field, value, allowed)
+    # Compared before float(), which a huge int overflows; NaN fails both comparisons.
+    if not (low <= value <= high) or not math.isfinite(value):
+        raise InvalidRequest(field, value, allowed)
+    return float(value)
+
+
+def whole(field: str, value: object, low: int, high: int, step: int = 1, note: str = "") -> int:
+    allowed = (
+        f"a whole number from {low} to {high}{note}" if step == 1 else f"a multiple of {step} from {low} to {high}"
+    )
+    try:
+        real(field, value, low, high)
+    except InvalidRequest:
+        raise InvalidRequest(field, value, allowed) from None
+    if value != int(value) or int(value) % step:
+        raise InvalidRequest(field, value, allowed)
+    return int(value)
+
+
+def switch(field: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequest(field, value, "true or false")
+    return value
+
+
+def choice(field: str, value: object, options: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if not isinstance(value, str) or value not in options:
+        raise InvalidRequest(field, value, "one of " + ", ".join(options))
+    return value
+
+
+def base_model(profile: str, base: str) -> None:
+    """Whether PROFILE and BASE_MODEL, each empty or not, can be meant; asks no network. Raises ModelError."""
+    if profile not in ("", *PROFILES):
+        raise ModelError(f"PROFILE is {shown(profile)}, but must be one of {', '.join(PROFILES)}, or empty.")
+    if profile == "custom" and not base:
+        raise ModelError("PROFILE is custom, but BASE_MODEL is empty; set it to a folder or a Hub repository.")
+    if base and profile not in ("", "custom"):
+        raise ModelError(
+            f"BASE_MODEL is set, but PROFILE is {shown(profile)}; leave PROFILE empty or set it to custom."
+        )
+    folder = Path(base)
+    repository = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", base, re.ASCII) and not folder.exists()
+    if base and not repository and not (folder / "model_index.json").is_file():
+        # Its name only: nobody is told where on this machine something is.
+        raise ModelError(
+            f"BASE_MODEL is {shown(folder.name)}, but must be a folder of a diffusers model, with its "
+            "model_index.json, or a Hub repository such as owner/name."
+        )

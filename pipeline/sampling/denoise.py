@@ -1,0 +1,106 @@
+"""The denoising loop, open on one screen: guidance, rescale, scheduler step, one yield a step."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.profiles import Components
+from pipeline.text.conditioning import Conditioning, Pair
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """After step `step` (1-based): `latents` 1 x C x H x W, and `estimate`, the clean picture as foreseen there.
+
+    `done` steps are behind it: one less than `step` half way through a step of Heun's.
+    """
+
+    step: int
+    done: int
+    latents: torch.Tensor
+    estimate: torch.Tensor
+
+
+@torch.no_grad()
+def denoise(
+    components: Components,
+    scheduler,
+    timesteps: torch.Tensor,
+    texts: Sequence[Pair],
+    latents: torch.Tensor,
+    *,
+    guidance_scales: Sequence[float],
+    guidance_rescale: float = 0.0,
+    eta: float = 0.0,
+    rng: torch.Generator,
+) -> Iterator[Denoised]:
+    """Yield after each of `timesteps`, those of `scheduler` or its last ones, from the `latents` that belong to them.
+
+    `texts` and `guidance_scales` are one for each step. Classifier-free guidance e = e_neg + s * sum over parts of
+    w * (e_part - e_neg) where s > 1 (Ho & Salimans 2022, equation 6; Liu et al. 2022, equation 11), else one pass
+    through the model; a prompt without AND is one part of w = 1. `rng` gives the noise that stochastic schedulers add,
+    `eta` how much of it where they leave that open.
+    """
+    takes = inspect.signature(scheduler.step).parameters
+    noise = {name: value for name, value in {"generator": rng, "eta": eta}.items() if name in takes}
+    for i, t in enumerate(timesteps):
+        # Heun has two timesteps a step.
+        step = i * len(texts) // len(timesteps)
+        (positive, negative), scale = texts[step], guidance_scales[step]
+        guided = scale > 1
+        rows = [negative, positive] if guided else [positive]
+        hidden = torch.cat([text.hidden for text in rows])
+        extra = size_conditioning(components, rows, latents)
+        inputs = scheduler.scale_model_input(torch.cat([latents] * len(hidden)), t)
+        prediction = components.unet(inputs, t, encoder_hidden_states=hidden, added_cond_kwargs=extra).sample
+        toward = mixed(prediction[-len(positive.strengths) :], shares(positive.strengths))
+        if guided:
+            without = prediction[:1]
+            prediction = without + scale * mixed(prediction[1:] - without, positive.strengths)
+            if guidance_rescale:
+                prediction = rescaled(prediction, toward, guidance_rescale)
+        else:
+            prediction = toward
+        out = scheduler.step(prediction, t, latents, **noise)
+        latents = out.prev_sample
+        done = (i + 1) * len(texts) // len(timesteps)
+        yield Denoised(step + 1, done, latents, _estimate(scheduler, out))
+
+
+def mixed(parts: torch.Tensor, strengths: Sequence[float]) -> torch.Tensor:
+    """The weighted sum of P x C x H x W over P, as 1 x C x H x W; one part of strength 1 stays as it is."""
+    return sum(strength * part for strength, part in zip(strengths, parts.split(1)))
+
+
+def shares(strengths: Sequence[float]) -> list[float]:
+    """Strengths as shares of 1; what only repels has none, unless all do."""
+    kept = [max(strength, 0.0) for strength in strengths]
+    kept = kept if any(kept) else [1.0] * len(kept)
+    return [strength / sum(kept) for strength in kept]
+
+
+def rescaled(prediction: torch.Tensor, toward: torch.Tensor, amount: float) -> torch.Tensor:
+    """Bring a guided prediction back to the spread of the unguided one by `amount` 0..1 (Lin et al. 2023, 15-16)."""
+    axes = list(range(1, prediction.ndim))
+    matched = prediction * (toward.std(dim=axes, keepdim=True) / prediction.std(dim=axes, keepdim=True))
+    return amount * matched + (1 - amount) * prediction
+
+
+def size_conditioning(components: Components, rows: list[Conditioning], latents: torch.Tensor) -> dict | None:
+    """SDXL's added conditions: pooled text, and original size, crop corner, target size in pixels."""
+    if components.family != "sdxl":
+        return None
+    pooled = torch.cat([text.pooled for text in rows])
+    height, width = (side * components.vae_scale_factor for side in latents.shape[-2:])
+    time_ids = torch.tensor([[height, width, 0, 0, height, width]] * len(pooled), dtype=rows[0].hidden.dtype)
+    return {"text_embeds": pooled, "time_ids": time_ids.to(latents.device)}
+
+
+def _estimate(scheduler, out) -> torch.Tensor:
+    """The clean latents that the scheduler just foresaw; those that keep none give the noisy ones."""
+    if (estimate := getattr(out, "pred_original_sample", None)) is not None:
+        return estimate
+    history = getattr(scheduler, "model_outputs", None)
+    return history[-1] if history and history[-1] is not None else out.prev_sample

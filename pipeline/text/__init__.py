@@ -1,0 +1,1 @@
+"""Prompts: how they are written, read and encoded."""

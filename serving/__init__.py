@@ -1,0 +1,1 @@
+"""Who runs when and where, and what is kept. Never imports gradio."""

@@ -1,0 +1,307 @@
+"""The one way through: raw values -> GenerationRequest -> turnstile -> GPU generator -> progress and pictures."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from lora.adapter import warnings
+from lora.errors import InvalidRequest
+from lora.formats import MAX_RANK
+from lora.library import Library
+from pipeline.engine import DenoiseStep, Engine, Generation
+from pipeline.metadata import infotext
+from pipeline.metadata.restore import recall
+from pipeline.request import request as requests
+from pipeline.request.checks import text, whole
+from pipeline.request.compare import Grid, grid
+from pipeline.request.mix import adapter_ids, adapter_mix, trigger_words
+from pipeline.request.picture import MAX_BYTES, UNREAD
+from pipeline.request.request import GenerationRequest
+from pipeline.request.tiers import tiers
+from pipeline.sampling.decode import encode_png
+from pipeline.sheet import sheet
+from pipeline.text.variants import Wildcards
+from serving.executor import Errands
+from serving.picture_decoder import PictureDecoder
+from serving.queue import Ticket, Turnstile
+from serving.request_log import Entry, Journal
+from serving.stream import newest
+from serving.workers.zerogpu import Paint
+from ui.errors import in_words
+from ui.web.files import check_size, served, uploaded
+from ui.web.uploads import Uploads
+
+# What an export is taken to last, for those who wait behind it.
+EXPORT_SECONDS = 5.0
+# Seconds between two previews while others wait.
+CROWDED = 0.2
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a caller is told: `details["status"]` is waiting, painting or done; done comes once, with the PNG files."""
+
+    details: dict
+    images: tuple[bytes, ...] = ()
+
+
+class Studio:
+    """Engine, styles and queue as the page and the endpoints use them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        library: Library,
+        turnstile: Turnstile,
+        paint: Paint,
+        wildcards: Wildcards | None = None,
+        journal: Journal | None = None,
+    ):
+        self.engine = engine
+        self.library = library
+        self.turnstile = turnstile
+        self.wildcards = wildcards or {}
+        self.journal = journal or Journal()
+        self._paint = paint
+        # As many threads as may paint at once: a job that was cancelled ends its step before the next one starts.
+        self._painters = ThreadPoolExecutor(turnstile.at_once, thread_name_prefix="painter")
+        # Apart, so that a Hub that hangs keeps nobody from uploading. A file is in memory while it is read.
+        self._readers, self._fetchers = Errands("reader", 2, 16), Errands("fetcher", 4, 16)
+        self.decoder = PictureDecoder()
+
+    @property
+    def profile(self):
+        """The profile of the model behind all this."""
+        return self.engine.profile
+
+    @property
+    def default_adapters(self) -> list[dict]:
+        """The styles that are on unless the visitor says otherwise, as a request names them."""
+        known = {adapter.id for adapter in self.library.all()}
+        return [{"id": i, "weight": w} for i, w in self.profile.adapters if i in known]
+
+    async def generate(self, values: Mapping, session: str, page: bool = False) -> AsyncIterator[Update]:
+        """Check the values, wait for a turn, paint. Raises gradio errors only; closing it stops the painting."""
+        with in_words(), self.journal.entry("generate", session, page) as entry:
+            request = self._request(await self._decoded(values, session), session)
+            self.journal.asked(entry, request, self._shared())
+            ticket = self.turnstile.enter(session, self.engine.expected_seconds(request))
+            async with aclosing(self._painted(request, ticket, entry)) as updates:
+                async for update in updates:
+                    if update.images:
+                        entry.done()
+                    yield update
+
+    def foresee(self, values: Mapping, session: str) -> dict:
+        """What a request comes to before it is sent: seconds, place in the queue. Raises gradio errors only.
+
+        A picture is not opened: it costs what any other does.
+        """
+        with in_words():
+            request = self._request(_unread(values), session)
+            seconds = round(self.engine.expected_seconds(request), 1)
+            return {"status": "planned", "expected_seconds": seconds, **self.turn(session)}
+
+    def turn(self, session: str) -> dict:
+        """`place` in the queue of a request that came now, 0 where it would begin at once, and in how many seconds.
+
+        Raises gradio errors only.
+        """
+        with in_words():
+            ahead = self.turnstile.foresee(session)
+            return {"place": ahead.place, "starts_in": ahead.expected_seconds}
+
+    async def plan(self, values: Mapping, axes: Mapping, session: str) -> dict:
+        """What a comparison comes to before it is sent: cells, seconds, axes, place. Raises gradio errors only."""
+        with in_words():
+            return self._planned(await self._grid(_unread(values), axes, session)) | self.turn(session)
+
+    async def compare(self, values: Mapping, axes: Mapping, session: str, page: bool = False) -> AsyncIterator[Update]:
+        """Paint the cells of a comparison, each as if it came alone: planned, waiting, painting, "cell" with its file.
+
+        Each has a ticket of its own, so whoever waits has a turn between two of them. At last the sheet. Raises gradio
+        errors only; closing it stops the painting.
+        """
+        with in_words(), self.journal.entry("compare", session, page) as entry:
+            wanted = await self._grid(await self._decoded(values, session), axes, session)
+            self.journal.asked(entry, wanted.cells[0].request, self._shared(), len(wanted.cells))
+            yield Update(self._planned(wanted))
+            files, details = [], []
+            for number, cell in enumerate(wanted.cells):
+                where = {"cell": number, "cells": len(wanted.cells)}
+                ticket = self.turnstile.enter(session, self.engine.expected_seconds(cell.request), again=number > 0)
+                async with aclosing(self._painted(cell.request, ticket, entry)) as updates:
+                    async for update in updates:
+                        said = {k: v for k, v in update.details.items() if k not in ("image", "images")}
+                        if update.images:
+                            files += update.images
+                            said |= {"status": "cell", "column": cell.column, "row": cell.row}
+                            details.append(said)
+                        yield Update(said | where, update.images)
+            drawn = await asyncio.to_thread(_sheet, wanted, files, details)
+            entry.done()
+            yield Update({"status": "done", **wanted.public, "cells": details}, (drawn,))
+
+    def _request(self, values: Mapping, session: str) -> GenerationRequest:
+        return GenerationRequest.create(values, self.engine.limits, self._finder(session), self.wildcards)
+
+    async def _decoded(self, values: Mapping, session: str) -> Mapping:
+        """The values, with a picture file decoded to the size that they ask for, once all else is judged."""
+        if (rest := _unread(values)) is values:
+            return values
+        asked = self._request(rest, session)
+        return {**values, "image": await self.decoder.picture(values["image"], asked.width, asked.height)}
+
+    async def _grid(self, values: Mapping, axes: Mapping, session: str) -> Grid:
+        """Checked in a thread: it is up to 64 requests."""
+        finder = self._finder(session)
+        return await asyncio.to_thread(grid, values, axes, self.engine.limits, finder, self.wildcards)
+
+    def _planned(self, wanted: Grid) -> dict:
+        last = wanted.cells[0].request.passes[-1]
+        seconds = sum(self.engine.expected_seconds(cell.request) for cell in wanted.cells)
+        return {"status": "planned", **wanted.public, "cells": len(wanted.cells), "expected_seconds": round(seconds, 1),
+                "width": last.width, "height": last.height}  # fmt: skip
+
+    async def _painted(self, request: GenerationRequest, ticket: Ticket, entry: Entry) -> AsyncIterator[Update]:
+        """Wait for the turn of a ticket, paint, and give it back."""
+        stage = "waited"
+        try:
+            async for place in self.turnstile.wait(ticket):
+                yield Update({"status": "waiting", **asdict(place)})
+            entry.lap(stage)
+            stage = "painted"
+            async with aclosing(newest(lambda: self._paint(request), self._painters, apart=self._apart)) as news:
+                update = Update({"status": "painting", "image": 0, "images": request.num_images, "step": 0,
+                                 "steps": request.total_steps, "preview": None})  # fmt: skip
+                async for item in news:
+                    # Without news the same again: gradio notices at a yield that nobody listens any more.
+                    update = told(item) if item else update
+                    if isinstance(item, Generation):
+                        # The engine is free: whoever is next need not wait until this one's files are written.
+                        self.turnstile.leave(ticket)
+                        entry.lap(stage)
+                        stage = "sent"
+                        self.engine.observe(request, item)
+                        update.details["warnings"] = warnings(request.mix[0])
+                    yield update
+        finally:
+            self.turnstile.leave(ticket)
+            entry.lap(stage)
+
+    def tokenize(self, prompt: object, adapters: object = (), session: str = "") -> dict:
+        """How a prompt is read, and which trigger words of the adapters of these ids it has. Raises gradio errors."""
+        with in_words():
+            prompt, known = text("prompt", prompt), adapter_ids(adapters, self._finder(session))
+            return self.engine.tokenize(prompt, self.wildcards) | {"triggers": trigger_words(prompt, known)}
+
+    def tiers(self, session: str = "") -> list[dict]:
+        """The speed tiers of this model, few-step ones among them for the adapters that the session can use."""
+        return tiers(self.engine.limits, self.library.all(session))
+
+    def schedule(self, scheduler: object, steps: object) -> dict:
+        """The noise levels of a preset, for drawing. Raises gradio errors only."""
+        with in_words():
+            preset = requests.scheduler(scheduler, self.engine.limits)
+            return {"sigmas": self.engine.sigmas(preset, requests.step_count(steps, preset, self.engine.limits))}
+
+    async def inspect(self, file: object, repo_id: object, session: str, uploads: Uploads, page: bool = False) -> dict:
+        """Judge an uploaded file or one of the Hub; one that fits gets an id for that session. Raises gradio errors."""
+        with in_words(), self.journal.entry("inspect_adapter", session, page):
+            if file is not None and repo_id not in ("", None):
+                raise InvalidRequest("repo_id", repo_id, "empty where a file is given")
+            if file is None and repo_id in ("", None):
+                raise InvalidRequest("file", None, "an uploaded file where repo_id is empty")
+            if file is None:
+                received = await self._fetchers.run(self.library.fetch, repo_id, session)
+            else:
+                path, name = uploaded("file", file, uploads)
+                try:
+                    received = await self._readers.run(self.library.receive, path, name, session)
+                finally:
+                    # The library has its own copy; this one would lie there for an hour.
+                    uploads.forget(path)
+            return received.public()
+
+    async def read_picture(self, file: object, session: str, uploads: Uploads, page: bool = False) -> dict:
+        """What an uploaded picture says of how it was made, as `recalled`. Raises gradio errors only."""
+        with in_words(), self.journal.entry("read_picture", session, page):
+            path, _ = uploaded("file", file, uploads)
+            check_size("file", path, MAX_BYTES)
+            said = await self.decoder.inscription(await asyncio.to_thread(path.read_bytes))
+            return self.recalled(said, session)
+
+    def recalled(self, said: str, session: str) -> dict:
+        """`values` for a request out of a picture's text, and `notes` in words on what could not be restored."""
+        values, notes = recall(said, self.engine.limits, self.library.all(session), self.profile.name)
+        return {"values": values, "notes": notes}
+
+    async def search(self, words: object, session: str = "", page: bool = False) -> list[dict]:
+        """Adapters on the Hub for this model's family. Raises gradio errors only."""
+        with in_words(), self.journal.entry("search_adapters", session, page):
+            found = self._fetchers.run(self.library.search, text("words", words), self.profile.family)
+            return await found
+
+    async def export(
+        self, adapters: object, rank: object, session: str, page: bool = False
+    ) -> AsyncIterator[tuple[dict | None, dict]]:
+        """Wait for a turn and write a mix as one file: (None, place) while waiting, then (file, details)."""
+        with in_words(), self.journal.entry("export_adapters", session, page) as entry:
+            mix = adapter_mix(adapters, self._finder(session))
+            cut = whole("rank", rank, 0, MAX_RANK, note=" (0: exact)") or None
+            ticket = self.turnstile.enter(session, EXPORT_SECONDS)
+            try:
+                async for place in self.turnstile.wait(ticket):
+                    yield None, {"status": "waiting", **asdict(place)}
+                write = partial(served, "atelier-mix.safetensors", lambda path: self.engine.export(mix, path, cut))
+                file, exported = await asyncio.get_running_loop().run_in_executor(self._painters, write)
+                entry.done()
+                yield file, {"status": "done", **exported.public(), "warnings": warnings(mix)}
+            finally:
+                self.turnstile.leave(ticket)
+
+    def state(self) -> dict:
+        """The app in numbers, none of them about one visitor."""
+        queue = self.turnstile.status() | {"places": self.turnstile.places}
+        return {"profile": self.profile.name, "queue": queue, "requests": dict(self.journal.outcomes),
+                "adapters": self.library.count(), **self.engine.state()}  # fmt: skip
+
+    def forget(self, session: str) -> None:
+        """The session has ended: delete what it brought."""
+        self.library.forget(session)
+
+    def _apart(self) -> float:
+        """Seconds between two previews: while others wait they must not slow down the engine."""
+        return CROWDED if self.turnstile.status()["waiting"] else 0.0
+
+    def _shared(self) -> set[str]:
+        return {adapter.id for adapter in self.library.all()}
+
+    def _finder(self, session: str):
+        return partial(self.library.find, session=session)
+
+
+def _unread(values: Mapping) -> Mapping:
+    """The values, with a stand-in for a picture file."""
+    return {**values, "image": UNREAD} if isinstance(values.get("image"), bytes) else values
+
+
+def told(item: DenoiseStep | Generation) -> Update:
+    """A step or the result in the words of the API."""
+    if isinstance(item, Generation):
+        return Update({"status": "done", **item.details}, item.images)
+    preview = item.preview and "data:image/jpeg;base64," + base64.b64encode(item.preview).decode()
+    return Update(
+        {"status": "painting", "image": item.image, "images": item.images, "step": item.step, "steps": item.steps,
+         "preview": preview}
+    )  # fmt: skip
+
+
+def _sheet(wanted: Grid, files: list[bytes], details: list[dict]) -> bytes:
+    """The sheet as a PNG file that says how it was made, as its cells do."""
+    says = wanted.cells[0].request.metadata
+    return encode_png(sheet(wanted, files), infotext.write(details[0], more=wanted.infotext) if says else "")

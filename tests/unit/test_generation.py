@@ -1,0 +1,162 @@
+"""The one way through: what is wrong is said before the queue and before the model (Q1, Q2), without a path."""
+
+import asyncio
+import math
+import time
+from contextlib import contextmanager
+
+import gradio as gr
+import pytest
+
+from lora.library import Library
+from pipeline.engine import DenoiseStep, Generation
+from pipeline.profiles import EMBEDDED_PROFILE
+from serving.generation import Studio
+from serving.queue import Turnstile
+
+GOOD = {"prompt": "a red apple"}
+NUMBERS = (
+    "width", "height", "steps", "guidance_scale", "seed", "num_images", "strength", "hires_scale", "hires_steps",
+    "hires_strength", "clip_skip", "guidance_rescale", "guidance_start", "guidance_end", "eta",
+)  # fmt: skip
+
+
+class Engine:
+    """An engine that predicts a second for everything and has no model to paint with."""
+
+    profile, limits = EMBEDDED_PROFILE, EMBEDDED_PROFILE.limits
+
+    def expected_seconds(self, request):
+        return 1.0
+
+    def observe(self, request, generation):
+        pass
+
+    def tokenize(self, prompt, wildcards):
+        return {"tokens": prompt.split()}
+
+
+def studio(paint, **turnstile):
+    return Studio(Engine(), Library([]), Turnstile(**{"places": 4, "places_per_session": 2} | turnstile), paint)
+
+
+def run(studio, values, session="someone"):
+    async def collect():
+        return [update async for update in studio.generate(values, session)]
+
+    return asyncio.run(collect())
+
+
+@contextmanager
+def sentence(match):
+    with pytest.raises(gr.Error, match=match) as caught:
+        yield
+    message = caught.value.message
+    assert message.endswith(".") and "\n" not in message and "Traceback" not in message and "/" not in message
+    assert not caught.value.print_exception
+
+
+def unreachable(request):
+    raise AssertionError("the model was called")
+
+
+def test_the_whole_way():
+    def paint(request):
+        yield DenoiseStep(0, 1, 1, 1, b"jpeg")
+        yield Generation((b"png",), {"seed": request.seed, "seeds": [request.seed]})
+
+    updates = run(studio(paint), GOOD | {"seed": 7})
+    assert updates[0].details["status"] == "painting" and updates[0].details["step"] == 0
+    assert updates[-1].details == {"status": "done", "seed": 7, "seeds": [7], "warnings": []} and updates[
+        -1
+    ].images == (b"png",)
+
+
+def is_a_value_of(field, value) -> bool:
+    return {"prompt": value == "x", "negative_prompt": isinstance(value, str), "adapters": value == []}.get(
+        field, False
+    )
+
+
+WRONG = [None, True, math.nan, [], [1], {}, {"a": 1}, "", "x", -math.inf, 1e30]
+ALL = ("prompt", "negative_prompt", "adapters", "scheduler", *NUMBERS)
+
+
+@pytest.mark.parametrize(("field", "value"), [(f, v) for f in ALL for v in WRONG if not is_a_value_of(f, v)], ids=repr)
+def test_q1_every_field_refuses_what_it_is_not(field, value):
+    with sentence(rf"{field}(\[0\])? is .*, but must be "):
+        run(studio(unreachable), GOOD | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        *(("width", value, "multiple of 8 from 64 to 256") for value in (33, 0, -8, 1e6)),
+        *(("height", value, "multiple of 8 from 64 to 256") for value in (33, 0, -8, 1e6)),
+        *(("steps", value, "from 1 to 150") for value in (-1, 0, 1001, 2.5)),
+        *(("seed", value, "from -1 to 4294967295") for value in (2**64, 2**32, -2)),
+        *(("guidance_scale", value, "from 0 to 30") for value in (math.nan, 1e30, -0.1)),
+        *(("num_images", value, "from 1 to 4") for value in (0, 5)),
+        *(("clip_skip", value, "from 0 to 2") for value in (-1, 3, 0.5)),
+        *(("hires_scale", value, "from 1 to 4") for value in (0, 4.1, math.nan)),
+        ("hires_steps", 151, "from 0 to 150"),
+        *((share, value, "from 0 to 1") for share in ("strength", "eta", "guidance_end") for value in (-0.1, 2)),
+    ],
+)
+def test_q2_every_range_is_named(field, value, allowed):
+    with sentence(f"{field} is .*, but must be .*{allowed}"):
+        run(studio(unreachable), GOOD | {field: value})
+
+
+def test_an_unknown_style_is_named():
+    with sentence("There is no adapter 'ink'"):
+        run(studio(unreachable), GOOD | {"adapters": [{"id": "ink"}]})
+
+
+def test_l2_a_full_queue_is_refused_in_words_and_everything_is_given_back():
+    studio_ = studio(unreachable, places=1, places_per_session=1)
+    running = studio_.turnstile.enter("a", 1)
+    waiting = studio_.turnstile.enter("b", 1)
+    with sentence("All 1 places in the queue are taken; try again in about 1 s."):
+        run(studio_, GOOD)
+    studio_.turnstile.leave(waiting)
+    studio_.turnstile.leave(running)
+    assert studio_.turnstile.status() == {"waiting": 0, "running": 0, "expected_seconds": 0}
+
+
+def test_what_was_not_foreseen_is_logged_and_not_told(caplog):
+    def paint(request):
+        yield DenoiseStep(0, 1, 1, 1, None)
+        raise RuntimeError("in /secret/place.py")
+
+    studio_ = studio(paint)
+    with sentence("Something went wrong here; it has been logged."):
+        run(studio_, GOOD)
+    assert "/secret/place.py" in caplog.text
+    assert studio_.turnstile.status()["running"] == 0
+
+
+def test_tokenize_takes_text_only():
+    assert studio(unreachable).tokenize("a red apple") == {
+        "tokens": ["a", "red", "apple"], "triggers": {"present": [], "missing": []},
+    }  # fmt: skip
+    with sentence("prompt is 3, but must be text"):
+        studio(unreachable).tokenize(3)
+
+
+def test_previews_come_at_every_step_but_less_often_while_others_wait():
+    def paint(request):
+        for step in range(1, 21):
+            time.sleep(0.01)
+            yield DenoiseStep(0, 1, step, 20, None)
+        yield Generation((b"png",), {"seed": request.seed, "seeds": [request.seed]})
+
+    async def steps(house, session):
+        return [update.details.get("step") async for update in house.generate(GOOD, session)]
+
+    async def together():
+        house = studio(paint)
+        return await asyncio.gather(steps(house, "one"), steps(house, "two"))
+
+    crowded, alone = asyncio.run(together())
+    assert len(crowded) < len(alone) / 2

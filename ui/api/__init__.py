@@ -1,0 +1,1 @@
+"""The endpoints, and how programs and agents are told of them."""

@@ -1,0 +1,202 @@
+"""The named endpoints. Their names, parameters and defaults are a contract."""
+
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import asdict
+from secrets import token_urlsafe
+
+import gradio as gr
+from gradio import FileData
+
+from lora.formats import MAX_RANK
+from pipeline.request.checks import switch
+from pipeline.request.compare import AXES
+from pipeline.request.fields import describe, schemas
+from pipeline.request.picture import MAX_BYTES
+from pipeline.request.request import Limits, usual
+from pipeline.text.prompt_styles import PROMPT_STYLES
+from serving.generation import Studio
+from serving.history import History, owner_hash
+from ui.api.endpoint import Endpoint
+from ui.errors import in_words
+from ui.pages.compare import page as compare
+from ui.web.app import preview_url
+from ui.web.files import picture_files, upload_route, uploaded_bytes
+
+# Values of /generate that are not of the picture.
+OWN_VALUES = {
+    "owner": "32 to 128 random letters, digits, - and _, in whose history the pictures are kept; without it none are",
+    "dry_run": 'only tell {"expected_seconds", "place": 0 where it would begin at once, "starts_in": seconds}',
+}
+# Our turnstile decides who waits; gradio's own queue only passes on.
+UNLIMITED = {"concurrency_limit": None, "queue": True}
+
+
+def add_endpoints(studio: Studio, history: History) -> None:
+    """Add the endpoints to the Blocks that is being built.
+
+    `gr.api` hands over the JSON values as they came. So every value, also one that a widget would have refused or
+    changed, meets `GenerationRequest.create` and its sentences.
+    """
+    generate = _generate(studio, history)
+
+    def adapters() -> list[dict]:
+        """List the styles that can be put on: id, name, source, triggers, rank, parameters, size, licence, preview."""
+        return [adapter.public() | {"preview": preview_url(adapter)} for adapter in studio.library.all()]
+
+    def tokenize(request: gr.Request, prompt: str, adapters: list[str] = []) -> dict:  # noqa: B006
+        """Show how a prompt is read: tokens, weights, chunks of 75, what would be dropped or is clamped.
+
+        Args:
+            prompt: any text
+            adapters: ids; `triggers` then tells which of their trigger words the prompt has, and which are missing
+        """
+        return studio.tokenize(prompt, adapters, request.session_hash)
+
+    def schedule(scheduler: str = studio.engine.limits.scheduler, steps: int = studio.engine.limits.steps) -> dict:
+        """Tell the noise levels that a scheduler goes through, from the first step down to the picture.
+
+        Args:
+            scheduler: as in /generate
+            steps: as in /generate
+        """
+        return studio.schedule(scheduler, steps)
+
+    def tiers(request: gr.Request) -> list[dict]:
+        """List the speed tiers: name, about, the values of a request that they set, and the adapter that they need."""
+        return studio.tiers(request.session_hash)
+
+    def prompt_styles() -> list[dict]:
+        """List the prompt styles: name, prompt with {prompt} where yours goes, and what is added to negative_prompt."""
+        return [asdict(style) for style in PROMPT_STYLES]
+
+    # A coroutine, so that it runs on the event loop, where the turnstile lives.
+    async def queue() -> dict:
+        """Tell how many pictures wait, how many are being painted, and in how many seconds all should be done."""
+        return studio.turnstile.status()
+
+    async def search_adapters(words: str) -> list[dict]:
+        """Find LoRA adapters on the Hugging Face Hub for this base: id, downloads, likes, licence, base, url.
+
+        Args:
+            words: what to look for
+        """
+        return await studio.search(words)
+
+    fields = schemas(studio.engine.limits)
+    mix = {"adapters": fields["adapters"]}
+    offer(generate, fields, returns=("images", "details"))
+    offer(adapters)
+    offer(_inspect(studio))
+    offer(search_adapters)
+    offer(_export(studio), mix | {"rank": {"minimum": 0, "maximum": MAX_RANK}}, returns=("file", "details"))
+    offer(tokenize)
+    offer(queue)
+    offer(schedule, {name: fields[name] for name in ("scheduler", "steps")})
+    offer(tiers)
+    offer(prompt_styles)
+    sides = {"x_axis": {"enum": [*AXES]}, "y_axis": {"enum": ["", *AXES]}}
+    offer(compare.endpoint(studio, generate, history), fields | sides, returns=("sheet", "details"))
+
+
+def offer(function: Callable, limits: Mapping[str, dict] | None = None, returns: tuple[str, ...] = ()) -> None:
+    """Add it as the endpoint of its name, by which an agent calls the tool as well.
+
+    `limits` are the schemas of its values, as far as more is known of them than their types.
+    """
+    gr.api(function, api_name=function.__name__, **UNLIMITED)
+    gr.context.Context.root_block.endpoints[function.__name__] = Endpoint.of(function, limits, returns)
+
+
+def _generate(studio: Studio, history: History):
+    limits, default_adapters = studio.engine.limits, studio.default_adapters
+    nothing = usual(limits)
+    default_negative, uploads = studio.profile.negative_prompt, upload_route()
+
+    async def generate(
+        request: gr.Request,
+        prompt: str,
+        negative_prompt: str = default_negative,
+        adapters: list[dict] = default_adapters,
+        width: int = nothing["width"],
+        height: int = nothing["height"],
+        steps: int = nothing["steps"],
+        guidance_scale: float = nothing["guidance_scale"],
+        scheduler: str = nothing["scheduler"],
+        seed: int = nothing["seed"],
+        num_images: int = nothing["num_images"],
+        normalize_adapters: bool = nothing["normalize_adapters"],
+        image: FileData | None = nothing["image"],
+        strength: float = nothing["strength"],
+        hires_scale: float = nothing["hires_scale"],
+        hires_steps: int = nothing["hires_steps"],
+        hires_strength: float = nothing["hires_strength"],
+        hires_upscaler: str = nothing["hires_upscaler"],
+        clip_skip: int = nothing["clip_skip"],
+        guidance_rescale: float = nothing["guidance_rescale"],
+        guidance_start: float = nothing["guidance_start"],
+        guidance_end: float = nothing["guidance_end"],
+        eta: float = nothing["eta"],
+        metadata: bool = nothing["metadata"],
+        owner: str = "",
+        dry_run: bool = False,
+    ) -> tuple[list[dict], dict]:
+        given = locals()
+        values = {name: given[name] for name in nothing}
+        with in_words():
+            keeper = owner_hash(owner) if owner != "" else ""
+            values["image"] = await uploaded_bytes("image", image, uploads, MAX_BYTES)
+            dry = switch("dry_run", dry_run)
+        if dry:
+            yield [], studio.foresee(values, request.session_hash)
+            return
+        async with aclosing(studio.generate(values, request.session_hash)) as updates:
+            async for update in updates:
+                with in_words():
+                    files = await picture_files(update.images, update.details.get("seeds", []))
+                    if keeper and update.images:
+                        kept = await history.kept(keeper, token_urlsafe(16), update.images, update.details)
+                        update.details.update(kept)
+                yield [{"image": file, "caption": None} for file in files], update.details
+
+    generate.__doc__ = in_api_words(limits)
+    return generate
+
+
+def in_api_words(limits: Limits) -> str:
+    """What /generate does and takes, in the form in which gradio reads it."""
+    rows = describe(limits) | OWN_VALUES
+    about = 'Paint a prompt. Streams {"status": "waiting" | "painting", ...}, then the pictures and their details.'
+    return "\n".join([about, "", "Args:", *(f"    {name}: {row}" for name, row in rows.items())])
+
+
+def _inspect(studio: Studio):
+    uploads = upload_route()
+
+    async def inspect_adapter(request: gr.Request, file: FileData | None = None, repo_id: str = "") -> dict:
+        """Judge an adapter before it is used: whether it fits this model, how much of it, its rank and triggers.
+
+        The id of one that fits can be used in /generate, in this session only, for as long as it lasts.
+
+        Args:
+            file: a .safetensors file, where repo_id is empty
+            repo_id: "owner/repo" on the Hugging Face Hub, with @revision and /file.safetensors if need be
+        """
+        return await studio.inspect(file, repo_id, request.session_hash, uploads)
+
+    return inspect_adapter
+
+
+def _export(studio: Studio):
+    async def export_adapters(request: gr.Request, adapters: list[dict], rank: int = 0) -> tuple[FileData, dict]:
+        """Write a mix of adapters as one .safetensors file, which at weight 1 is the mix.
+
+        Args:
+            adapters: as in /generate
+            rank: 0 keeps plain LoRAs exact; 1 to 1024 cuts each layer to that rank
+        """
+        async with aclosing(studio.export(adapters, rank, request.session_hash)) as updates:
+            async for file, details in updates:
+                yield file, details
+
+    return export_adapters

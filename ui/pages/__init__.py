@@ -1,0 +1,1 @@
+"""The pages, a folder each: layout, wiring, templates, scripts, styles."""
