@@ -36,10 +36,10 @@ import torch
 from lora.hub import Hub
 from lora.private import Bounds, PrivateAdapters
 from pipeline.loading import open_engine
-from serving.history import History, Room
+from serving.history import History, HistoryLimits
 from serving.request_log import write_to
-from serving.shutdown import Closing
-from ui.blocks import build, launch_arguments, open_studio
+from serving.shutdown import GracefulShutdown
+from ui.blocks import build, launch_arguments, open_service
 
 MB = 2**20
 
@@ -59,23 +59,23 @@ def compose(settings: Settings):
     engine, library = open_engine(
         settings.profile, settings.base_model, settings.adapters_dir, PrivateAdapters(bounds), hub
     )
-    studio = open_studio(engine, library, settings)
-    closing = Closing(studio.turnstile, settings.drain_seconds)
-    room = Room(settings.history_mb * MB, settings.history_per_owner, settings.history_days)
-    history = History(settings.data_dir, room)
-    blocks = build(studio, settings, history)
-    return blocks, launch_arguments(blocks, studio, settings, closing, history), closing
+    service = open_service(engine, library, settings)
+    shutdown = GracefulShutdown(service.queue, settings.drain_seconds)
+    limits = HistoryLimits(settings.history_mb * MB, settings.history_per_owner, settings.history_days)
+    history = History(settings.data_dir, limits)
+    blocks = build(service, settings, history)
+    return blocks, launch_arguments(blocks, service, settings, shutdown, history), shutdown
 
 
 with in_a_sentence():
-    demo, launch, closing = compose(settings)
+    demo, launch, shutdown = compose(settings)
 
 if __name__ == "__main__":
-    closing.listen()
+    shutdown.listen()
     try:
         demo.launch(**launch, prevent_thread_lock=True)
     except OSError:
         print(f"PORT {settings.port} of {settings.address} cannot be used; is it taken already?", file=sys.stderr)
         sys.exit(2)
     print(f"LoRA Atelier is open at {demo.local_url}", flush=True)
-    closing.serve(demo)
+    shutdown.serve(demo)

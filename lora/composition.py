@@ -18,7 +18,7 @@ from lora.deltas import Delta, LoraDelta, merge_into
 from lora.errors import UnfitAdapter, shown
 from lora.formats import Deltas, read_adapter
 from lora.inspection import Fit, fit
-from lora.names import Place
+from lora.names import Layer
 
 CACHE_BYTES, SPARE_BYTES = 512 * 2**20, 512 * 2**20
 
@@ -65,17 +65,17 @@ class Composer:
     """Owns the weights of a model's layers between `apply` and `restore`. Not thread-safe: the engine has the lock."""
 
     def __init__(self, components: Mapping[str, nn.Module]):
-        self._layers: dict[Place, nn.Module] = {}
-        for component, module in components.items():
-            for path, layer in module.named_modules():
-                if isinstance(layer, (nn.Linear, nn.Conv2d)):
+        self._modules: dict[Layer, nn.Module] = {}
+        for component, model in components.items():
+            for path, module in model.named_modules():
+                if isinstance(module, (nn.Linear, nn.Conv2d)):
                     # transformers 5 drops the `text_model.` that adapter files were written with, or keeps it.
-                    self._layers[component, path.removeprefix("text_model.")] = layer
-        self.shapes = {place: tuple(layer.weight.shape) for place, layer in self._layers.items()}
-        self._originals: dict[Place, torch.Tensor] = {}
-        self._on: dict[Place, Terms] = {}
+                    self._modules[component, path.removeprefix("text_model.")] = module
+        self.shapes = {layer: tuple(module.weight.shape) for layer, module in self._modules.items()}
+        self._originals: dict[Layer, torch.Tensor] = {}
+        self._on: dict[Layer, Terms] = {}
         # What was on a layer last, for whoever wants the same again, or else the room it takes.
-        self._spare: dict[Place, tuple[Terms, torch.Tensor]] = {}
+        self._spare: dict[Layer, tuple[Terms, torch.Tensor]] = {}
         self._spare_bytes = 0
         self._cache: OrderedDict[str, KnownAdapter] = OrderedDict()
         self._cached_bytes = 0
@@ -103,14 +103,14 @@ class Composer:
     @torch.no_grad()
     def restore(self) -> None:
         """Give every layer its W0 back."""
-        for place in list(self._originals):
-            self._take_off(place)
+        for layer in list(self._originals):
+            self._take_off(layer)
         self._key, self._applied = (), ()
 
     @property
     def text_state(self) -> frozenset:
         """What is on the layers of the text encoders; equal where they give equal encodings."""
-        return frozenset((place, terms) for place, terms in self._on.items() if place[0] != "unet")
+        return frozenset((layer, terms) for layer, terms in self._on.items() if layer[0] != "unet")
 
     @property
     def count(self) -> int:
@@ -118,12 +118,12 @@ class Composer:
         return len(self._applied)
 
     @torch.no_grad()
-    def changed(self, mix: AdapterMix) -> dict[Place, tuple[torch.Tensor, list]]:
+    def changed(self, mix: AdapterMix) -> dict[Layer, tuple[torch.Tensor, list]]:
         """W0 and the (delta, weight) terms of each layer that a mix changes, as of the first step."""
         uses = combined(mix)
         self._admitted(uses)
         terms = self._terms(uses, 0.0)
-        return {place: (self._original(place), self._with_deltas(place, on)) for place, on in terms.items()}
+        return {layer: (self._original(layer), self._with_deltas(layer, on)) for layer, on in terms.items()}
 
     def memory(self) -> dict[str, int]:
         """Bytes of kept base weights, of adapters in memory and of room kept for mixes, and the most each may come to.
@@ -132,7 +132,7 @@ class Composer:
         """
         return {
             "originals": sum(tensor.nbytes for tensor in self._originals.values()),
-            "originals_limit": sum(layer.weight.nbytes for layer in self._layers.values()),
+            "originals_limit": sum(module.weight.nbytes for module in self._modules.values()),
             "adapters": self._cached_bytes,
             "adapters_limit": CACHE_BYTES,
             "spare": self._spare_bytes,
@@ -142,30 +142,30 @@ class Composer:
     def _put_on(self, uses: AdapterMix, progress: float) -> None:
         applied = self._admitted(uses)
         wanted = self._terms(uses, progress)
-        for place in [place for place in self._originals if place not in wanted]:
-            self._take_off(place)
-        for place, terms in wanted.items():
-            if self._on.get(place) != terms:
-                weight = self._layers[place].weight
-                if place in self._originals:
-                    self._take_off(place)
+        for layer in [layer for layer in self._originals if layer not in wanted]:
+            self._take_off(layer)
+        for layer, terms in wanted.items():
+            if self._on.get(layer) != terms:
+                weight = self._modules[layer].weight
+                if layer in self._originals:
+                    self._take_off(layer)
                 original = weight.data
-                kept, changed = self._spare.pop(place, ((), None))
+                kept, changed = self._spare.pop(layer, ((), None))
                 self._spare_bytes -= 0 if changed is None else changed.nbytes
                 if kept != terms:
                     changed = torch.empty_like(original) if changed is None else changed
-                    merge_into(changed, original, self._with_deltas(place, terms))
-                self._originals[place], self._on[place], weight.data = original, terms, changed
+                    merge_into(changed, original, self._with_deltas(layer, terms))
+                self._originals[layer], self._on[layer], weight.data = original, terms, changed
         self._applied = applied
 
-    def _take_off(self, place: Place) -> None:
-        weight = self._layers[place].weight
-        terms = self._on.pop(place)
+    def _take_off(self, layer: Layer) -> None:
+        weight = self._modules[layer].weight
+        terms = self._on.pop(layer)
         # Fresh memory costs a CPU as much as the merging.
         if self._spare_bytes + weight.nbytes <= SPARE_BYTES:
-            self._spare[place] = terms, weight.data
+            self._spare[layer] = terms, weight.data
             self._spare_bytes += weight.nbytes
-        weight.data = self._originals.pop(place)
+        weight.data = self._originals.pop(layer)
 
     def _admitted(self, uses: AdapterMix) -> tuple[AppliedAdapter, ...]:
         """Have all of a mix in memory and judged. Raises what is said in `apply`."""
@@ -180,43 +180,43 @@ class Composer:
         for name, _ in use.blocks:
             if not any(component == "unet" and in_block(path, name) for component, path in self.shapes):
                 raise UnfitAdapter(f"This model has no block {shown(name)} for adapter {shown(use.adapter.id)}.")
-        return AppliedAdapter(use, len(found.matched), tuple(".".join(place) for place in found.unmatched))
+        return AppliedAdapter(use, len(found.matched), tuple(".".join(layer) for layer in found.unmatched))
 
-    def _terms(self, uses: AdapterMix, progress: float) -> dict[Place, Terms]:
+    def _terms(self, uses: AdapterMix, progress: float) -> dict[Layer, Terms]:
         """What each layer is to have on it; an adapter that is used in several ways counts with the sum."""
-        weights: dict[Place, dict[str, list[float]]] = {}
+        weights: dict[Layer, dict[str, list[float]]] = {}
         for use in uses:
             active = use.active(progress)
-            for place in self._read(use.adapter).deltas:
+            for layer in self._read(use.adapter).deltas:
                 # The text is encoded once, before the first step, with all adapters of the mix.
-                if place in self.shapes and (active or place[0] != "unet"):
-                    weights.setdefault(place, {}).setdefault(use.adapter.sha256, []).append(use.weight_of(*place))
+                if layer in self.shapes and (active or layer[0] != "unet"):
+                    weights.setdefault(layer, {}).setdefault(use.adapter.sha256, []).append(use.weight_of(*layer))
         terms = {
-            place: tuple((digest, total) for digest, parts in own.items() if (total := round(math.fsum(parts), 9)))
-            for place, own in weights.items()
+            layer: tuple((digest, total) for digest, parts in own.items() if (total := round(math.fsum(parts), 9)))
+            for layer, own in weights.items()
         }
-        return {place: on for place, on in terms.items() if on}
+        return {layer: on for layer, on in terms.items() if on}
 
-    def _with_deltas(self, place: Place, terms: Terms) -> list:
-        return [(self._cache[digest].deltas[place], weight) for digest, weight in terms]
+    def _with_deltas(self, layer: Layer, terms: Terms) -> list:
+        return [(self._cache[digest].deltas[layer], weight) for digest, weight in terms]
 
-    def _original(self, place: Place) -> torch.Tensor:
-        return self._originals.get(place, self._layers[place].weight.data)
+    def _original(self, layer: Layer) -> torch.Tensor:
+        return self._originals.get(layer, self._modules[layer].weight.data)
 
     def _read(self, adapter: Adapter) -> KnownAdapter:
         if adapter.sha256 not in self._cache:
             deltas = read_adapter(adapter.path, self.shapes).deltas
-            deltas = {place: self._as_merged(place, delta) for place, delta in deltas.items()}
+            deltas = {layer: self._as_merged(layer, delta) for layer, delta in deltas.items()}
             size = sum(tensor.nbytes for delta in deltas.values() for tensor in delta.tensors)
             self._cache[adapter.sha256] = KnownAdapter(deltas, fit(deltas, self.shapes), size)
             self._cached_bytes += size
         self._cache.move_to_end(adapter.sha256)
         return self._cache[adapter.sha256]
 
-    def _as_merged(self, place: Place, delta: Delta) -> Delta:
+    def _as_merged(self, layer: Layer, delta: Delta) -> Delta:
         """A plain LoRA's factors in float32 where the weights are: a third of a merge would be to convert them."""
-        layer = self._layers.get(place)
-        if layer is None or layer.weight.dtype != torch.float32 or not isinstance(delta, LoraDelta):
+        module = self._modules.get(layer)
+        if module is None or module.weight.dtype != torch.float32 or not isinstance(delta, LoraDelta):
             return delta
         return replace(delta, up=delta.up.float(), down=delta.down.float())
 

@@ -9,7 +9,7 @@
     │   ├── UnknownAdapter      no adapter of that id
     │   ├── UnreadableAdapter   the file is not a readable adapter
     │   ├── UnfitAdapter        the adapter does not belong on this model
-    │   ├── NoRoom              it is more than is taken: the file, their number, or all of them together
+    │   ├── OutOfSpace          it is more than is taken: the file, their number, or all of them together
     │   └── HubError            the Hugging Face Hub does not give it, or not now
     ├── ModelError          the base model cannot be loaded
     ├── PaintingFailed      the run itself came to no picture: memory, or numbers out of range
@@ -81,7 +81,7 @@ class UnfitAdapter(AdapterError):
     """The adapter was made for another model."""
 
 
-class NoRoom(AdapterError):
+class OutOfSpace(AdapterError):
     """A file too large, too many of them, or no room left for it."""
 
 

@@ -15,7 +15,7 @@ import torch
 from lora.deltas import Delta, DoraDelta, LohaDelta, LokrDelta, LoraDelta
 from lora.errors import UnreadableAdapter, shown
 from lora.files import read
-from lora.names import Names, Place, Shapes
+from lora.names import Layer, Names, Shapes
 from lora.scaling import Scaling
 
 # MAX_VALUES: of one factor. A rank of 1024 on SDXL's widest convolution has 24 million.
@@ -29,7 +29,7 @@ SAME_PART = {"lora_down": "lora_A", "down": "lora_A", "lora_up": "lora_B", "up":
 # Embeddings that some tools put into the same file: they belong to words, not to layers.
 NOT_LAYERS = ("bundle_emb.", "emb_params")
 
-Deltas = dict[Place, Delta]
+Deltas = dict[Layer, Delta]
 
 
 @dataclass(frozen=True)
@@ -77,22 +77,22 @@ def read_adapter(path: Path, shapes: Shapes, header_only: bool = False) -> Adapt
         raise UnreadableAdapter(f"{path.name} holds no adapter weights of a known layout.")
     names, scaling, deltas = Names(shapes), Scaling.of(path, file.metadata, layers), {}
     for stem, parts in layers.items():
-        places = names.places(stem)
-        delta = _delta(path.name, stem, places[0], parts, scaling)
+        candidates = names.layers(stem)
+        delta = _delta(path.name, stem, candidates[0], parts, scaling)
         # Raw PEFT does not say which text encoder it is for; the width does.
-        place = next((p for p in places if p in shapes and delta.fits(shapes[p])), places[0])
-        if place in deltas:
-            raise UnreadableAdapter(f"{path.name} has the layer {shown('.'.join(place), 80)} twice.")
-        deltas[place] = delta
+        layer = next((p for p in candidates if p in shapes and delta.fits(shapes[p])), candidates[0])
+        if layer in deltas:
+            raise UnreadableAdapter(f"{path.name} has the layer {shown('.'.join(layer), 80)} twice.")
+        deltas[layer] = delta
     return AdapterFile(deltas, file.metadata, ignored, scaling.notes)
 
 
-def _delta(name: str, stem: str, place: Place, parts: dict[str, torch.Tensor], scaling: Scaling) -> Delta:
+def _delta(name: str, stem: str, layer: Layer, parts: dict[str, torch.Tensor], scaling: Scaling) -> Delta:
     where = shown(stem, 80)
     left = dict(parts)
     magnitude, dora_scale = left.pop("lora_magnitude_vector", None), left.pop("dora_scale", None)
     try:
-        delta = _scaled(name, where, place, left, scaling)
+        delta = _scaled(name, where, layer, left, scaling)
         if magnitude is not None:
             delta = DoraDelta(delta, magnitude, axis=0, inside=True)
         elif dora_scale is not None:
@@ -107,19 +107,19 @@ def _delta(name: str, stem: str, place: Place, parts: dict[str, torch.Tensor], s
     return delta
 
 
-def _scaled(name: str, where: str, place: Place, parts: dict[str, torch.Tensor], scaling: Scaling) -> Delta:
+def _scaled(name: str, where: str, layer: Layer, parts: dict[str, torch.Tensor], scaling: Scaling) -> Delta:
     """Take a delta's tensors out of `parts`; its scale from its own alpha, or else from the file's metadata."""
     alpha = parts.pop("alpha", None)
     delta = _unscaled(parts)
     if not 1 <= delta.rank <= MAX_RANK and not (isinstance(delta, LokrDelta) and delta.rank == 0):
         raise UnreadableAdapter(f"{name} has rank {delta.rank} in {where}; 1 to {MAX_RANK} are taken.")
-    value = scaling.alpha(place, delta.rank) if alpha is None else float(alpha)
+    value = scaling.alpha(layer, delta.rank) if alpha is None else float(alpha)
     if not abs(value) <= MAX_ALPHA:
         raise UnreadableAdapter(f"{name} has alpha {value:g} in {where}; up to {MAX_ALPHA:g} is taken.")
     if delta.rank:
         return replace(delta, scale=value / delta.rank)
     # Two whole matrices have no rank: LyCORIS takes the scale to be 1, whatever alpha says; PEFT has its own.
-    return delta if alpha is not None else replace(delta, scale=scaling.without_rank(place))
+    return delta if alpha is not None else replace(delta, scale=scaling.without_rank(layer))
 
 
 def _unscaled(parts: dict[str, torch.Tensor]) -> Delta:

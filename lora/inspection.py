@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lora.files import sha256
 from lora.formats import AdapterFile, Deltas, read_adapter
-from lora.names import Place, Shapes
+from lora.names import Layer, Shapes
 
 FAMILIES = {"sdxl": "SDXL", "sd15": "Stable Diffusion 1.5", "flux": "Flux", "sd3": "Stable Diffusion 3"}
 EXAMPLES, TAGS, MAX_TEXT = 5, 12, 300
@@ -25,9 +25,9 @@ TRAINING = (
 class Fit:
     """Which layers a model has in the adapter's shape (`matched`), in another shape, and not at all."""
 
-    matched: tuple[Place, ...]
-    misshapen: tuple[Place, ...]
-    unmatched: tuple[Place, ...]
+    matched: tuple[Layer, ...]
+    misshapen: tuple[Layer, ...]
+    unmatched: tuple[Layer, ...]
     reason: str
 
     @property
@@ -38,16 +38,16 @@ class Fit:
 
 def fit(deltas: Deltas, shapes: Shapes) -> Fit:
     """Hold an adapter's layers against a model's. `reason` is one sentence about "it"."""
-    known = [place for place in deltas if place in shapes]
-    matched = tuple(place for place in known if deltas[place].fits(shapes[place]))
-    misshapen = tuple(place for place in known if not deltas[place].fits(shapes[place]))
-    unmatched = tuple(place for place in deltas if place not in shapes)
+    known = [layer for layer in deltas if layer in shapes]
+    matched = tuple(layer for layer in known if deltas[layer].fits(shapes[layer]))
+    misshapen = tuple(layer for layer in known if not deltas[layer].fits(shapes[layer]))
+    unmatched = tuple(layer for layer in deltas if layer not in shapes)
     total, share = len(deltas), f"{100 * len(matched) / len(deltas):.0f} %"
     if misshapen:
-        place = misshapen[0]
+        layer = misshapen[0]
         reason = (
-            f"was made for another model: its layer {_named(place)} changes weights of shape "
-            f"{list(deltas[place].matrix)}, this model's have {list(shapes[place])}; {len(matched)} of its {total} "
+            f"was made for another model: its layer {_named(layer)} changes weights of shape "
+            f"{list(deltas[layer].matrix)}, this model's have {list(shapes[layer])}; {len(matched)} of its {total} "
             f"layers fit ({share})."
         )
     elif not matched:
@@ -191,12 +191,12 @@ def top_tags(metadata: Mapping[str, str]) -> list[str]:
     return [tag for tag, _ in counts.most_common(TAGS) if tag]
 
 
-def _named(place: Place) -> str:
-    return one_line(".".join(place), 80)
+def _named(layer: Layer) -> str:
+    return one_line(".".join(layer), 80)
 
 
-def _examples(places: tuple[Place, ...]) -> list[str]:
-    return [_named(place) for place in places[:EXAMPLES]]
+def _examples(layers: tuple[Layer, ...]) -> list[str]:
+    return [_named(layer) for layer in layers[:EXAMPLES]]
 
 
 def one_line(value: str, most: int = MAX_TEXT) -> str:

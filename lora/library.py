@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from lora.adapter import Adapter
-from lora.errors import AdapterError, NoRoom, UnfitAdapter, UnknownAdapter, UnreadableAdapter, shown
+from lora.errors import AdapterError, OutOfSpace, UnfitAdapter, UnknownAdapter, UnreadableAdapter, shown
 from lora.files import CONFIGURED, check_ending, regular_file, sha256
 from lora.formats import AdapterFile, read_adapter
 from lora.hub import USUAL, Hub, parse
@@ -126,11 +126,11 @@ class Library:
         """Judge a visitor's file, called `name`, and keep a copy for that session if it fits.
 
         A file that fits in part is kept, and the verdict says how much of it. Raises UnreadableAdapter for what could
-        be put on no model, NoRoom.
+        be put on no model, OutOfSpace.
         """
         identity = adapter_id(name)
         check_ending(name)
-        with regular_file(path) as (file, size), self._place(session, size) as folder:
+        with regular_file(path) as (file, size), self._reserve(session, size) as folder:
             copy = folder / "adapter.safetensors"
             with copy.open("wb") as target:
                 # No more than was reserved, should the file be growing.
@@ -141,7 +141,7 @@ class Library:
     def fetch(self, reference: object, session: str) -> Received:
         """As `receive`, from the Hub. Raises InvalidRequest for another form of reference, and HubError as well."""
         found = self._hub.resolve(parse(reference))
-        with self._place(session, found.bytes) as folder:
+        with self._reserve(session, found.bytes) as folder:
             path = folder / CONFIGURED
             self._hub.download(found, path)
             # Files of the usual names are told apart by their repositories only.
@@ -158,12 +158,12 @@ class Library:
         self._private.forget(session)
 
     @contextmanager
-    def _place(self, session: str, size: int) -> Iterator[Path]:
+    def _reserve(self, session: str, size: int) -> Iterator[Path]:
         try:
-            with self._private.place(session, size) as folder:
+            with self._private.reserve(session, size) as folder:
                 yield folder
         except OSError as error:
-            raise NoRoom("There is no room left for the file here; try again later.") from error
+            raise OutOfSpace("There is no room left for the file here; try again later.") from error
 
     def _judged(
         self, path: Path, identity: str, name: str, source: str, session: str, licence: str = "unknown"

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 
 # A layer of a model: its component ("unet", "text_encoder", "text_encoder_2") and its path in it.
-Place = tuple[str, str]
-Shapes = Mapping[Place, tuple[int, ...]]
+Layer = tuple[str, str]
+Shapes = Mapping[Layer, tuple[int, ...]]
 
 COMPONENTS = ("unet", "text_encoder_2", "text_encoder")
 KOHYA = {
@@ -32,18 +32,18 @@ class Names:
     """All names of a model's layers. kohya's underscores cannot be read back: they are looked up instead."""
 
     def __init__(self, shapes: Shapes):
-        self._places: dict[str, list[Place]] = {}
-        self._kohya: dict[Place, Place] = {}
+        self._layers: dict[str, list[Layer]] = {}
+        self._kohya: dict[Layer, Layer] = {}
         unet = [path for component, path in shapes if component == "unet"]
         per_block = len({path.split(".")[3] for path in unet if path.startswith("down_blocks.0.resnets.")})
         attended = {path.split(".")[1] for path in unet if re.match(r"up_blocks\.\d+\.attentions\.", path)}
-        for place in shapes:
-            component, path = place
-            self._places.setdefault(path, []).append(place)
+        for layer in shapes:
+            component, path = layer
+            self._layers.setdefault(path, []).append(layer)
             other = original(path, per_block, attended) if component == "unet" else f"text_model.{path}"
-            self._kohya |= {(component, name.replace(".", "_")): place for name in (path, other)}
+            self._kohya |= {(component, name.replace(".", "_")): layer for name in (path, other)}
 
-    def places(self, stem: str) -> list[Place]:
+    def layers(self, stem: str) -> list[Layer]:
         """The layers that a name may mean, the likeliest first: where the model has none, the name's own words."""
         for prefix, component in KOHYA.items():
             if stem.startswith(prefix):
@@ -53,7 +53,7 @@ class Names:
         component, _, path = stem.partition(".")
         if component in COMPONENTS or component == "transformer":
             return [(component, plain(path))]
-        return self._places.get(plain(stem)) or [("unet", plain(stem))]
+        return self._layers.get(plain(stem)) or [("unet", plain(stem))]
 
 
 def original(path: str, per_block: int, attended: set[str]) -> str:

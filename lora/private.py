@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora.adapter import Adapter
-from lora.errors import NoRoom
+from lora.errors import OutOfSpace
 from lora.scratch import scratch_folder
 
 PURPOSE = "adapters"
@@ -76,8 +76,8 @@ class PrivateAdapters:
             return tuple(shelf.adapters.values()) if shelf else ()
 
     @contextmanager
-    def place(self, session: str, size: int) -> Iterator[Path]:
-        """A new folder for `size` bytes; deleted at the end unless an adapter in it was kept. Raises NoRoom."""
+    def reserve(self, session: str, size: int) -> Iterator[Path]:
+        """A new folder for `size` bytes; deleted at the end unless an adapter in it was kept. Raises OutOfSpace."""
         folder = self._reserve(session, size)
         try:
             yield folder
@@ -94,7 +94,7 @@ class PrivateAdapters:
         with self._lock:
             shelf = self._used(session)
             if shelf is None or adapter.path.parent not in shelf.folders:
-                raise NoRoom("The session has ended; load the page again.")
+                raise OutOfSpace("The session has ended; load the page again.")
             same = next((known for known in shelf.adapters.values() if known.sha256 == adapter.sha256), None)
             if same is None:
                 shelf.adapters[adapter.id] = adapter
@@ -108,11 +108,11 @@ class PrivateAdapters:
     def _reserve(self, session: str, size: int) -> Path:
         bounds = self.bounds
         if size > bounds.file_bytes:
-            raise NoRoom(f"The file has {megabytes(size)}; up to {megabytes(bounds.file_bytes)} are taken.")
+            raise OutOfSpace(f"The file has {megabytes(size)}; up to {megabytes(bounds.file_bytes)} are taken.")
         with self._lock:
             shelf = self._used(session)
             if shelf and len(shelf.folders) >= bounds.per_session:
-                raise NoRoom(
+                raise OutOfSpace(
                     f"You have brought {bounds.per_session} adapters, as many as are taken; load the page again to "
                     f"begin anew."
                 )
@@ -136,7 +136,7 @@ class PrivateAdapters:
             shelves = ((shelf.bytes, name) for name, shelf in self._shelves.items() if not shelf.filling)
             most, largest = max((shelf for shelf in shelves if shelf[1] != session), default=(0, ""))
             if not spare and most <= wanted:
-                raise NoRoom(
+                raise OutOfSpace(
                     f"The {megabytes(self.bounds.total_bytes)} for visitors' adapters are taken; try again later."
                 )
             self._forget(spare.pop(0)[1] if spare else largest)

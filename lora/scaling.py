@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lora.errors import UnreadableAdapter, shown
 from lora.files import MAX_CONFIG_BYTES, config_beside
-from lora.names import COMPONENTS, Place, plain
+from lora.names import COMPONENTS, Layer, plain
 
 RAW = "base_model.model."
 
@@ -57,10 +57,10 @@ class Scaling:
                 )
         return cls(configs, patterns, notes)
 
-    def alpha(self, place: Place, rank: int) -> float:
+    def alpha(self, layer: Layer, rank: int) -> float:
         """The alpha of a layer, for a scale of alpha / rank; the rank itself where the config is silent."""
-        config, patterns = self._config(self.configs, place), self._config(self.patterns, place)
-        levels = place[1].split(".")
+        config, patterns = self._config(self.configs, layer), self._config(self.patterns, layer)
+        levels = layer[1].split(".")
         ends = (".".join(levels[i:]) for i in range(len(levels)))
         # The first that fits counts, as in PEFT.
         own = min((patterns[end] for end in ends if end in patterns), default=None, key=lambda found: found[0])
@@ -68,15 +68,15 @@ class Scaling:
         # rsLoRA divides by sqrt(rank) (Kalajdzievski 2023); expressed here as an alpha for alpha / rank.
         return value * rank**0.5 if config.get("use_rslora") is True else value
 
-    def without_rank(self, place: Place) -> float:
+    def without_rank(self, layer: Layer) -> float:
         """The scale of a LoKr of two whole matrices, whose rank only the config tells; 1 where it does not."""
-        config = self._config(self.configs, place)
+        config = self._config(self.configs, layer)
         rank = _number("r", config.get("r", 1))
-        return self.alpha(place, 1) / rank if rank and "r" in config else 1.0
+        return self.alpha(layer, 1) / rank if rank and "r" in config else 1.0
 
     @staticmethod
-    def _config(by_component: Mapping[str, Mapping], place: Place) -> Mapping:
-        return by_component.get(place[0], by_component.get("", {}))
+    def _config(by_component: Mapping[str, Mapping], layer: Layer) -> Mapping:
+        return by_component.get(layer[0], by_component.get("", {}))
 
 
 def _layer_names(file: str, pattern: object) -> dict[str, tuple[int, object]]:

@@ -3,7 +3,7 @@
 It answers one message after another and ends with its standard input. A message is a line of JSON and any bytes:
 
     ["picture", {"width": 64, "height": 64}] and a file    ->  ["done", null] and the pixels, or ["refused", sentence]
-    ["inscription", {}] and a file                         ->  ["done", text], or ["refused", sentence]
+    ["metadata", {}] and a file                            ->  ["done", text], or ["refused", sentence]
 
 JSON, never pickle: the side that opens files may be taken over by one.
 """
@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from lora.errors import Described, InvalidRequest
-from pipeline.metadata.image_metadata import inscription
+from pipeline.metadata.image_metadata import image_metadata
 from pipeline.request.picture import Picture
 
 try:
@@ -68,8 +68,8 @@ def main() -> None:
 
 def _answer(task: str, values: dict, data: bytes) -> tuple[list, bytes]:
     try:
-        if task == "inscription":
-            return ["done", inscription(io.BytesIO(data))], b""
+        if task == "metadata":
+            return ["done", image_metadata(io.BytesIO(data))], b""
         return ["done", None], Picture.read(data, **values).pixels
     except InvalidRequest as error:
         return ["refused", str(error)], b""

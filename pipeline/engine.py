@@ -116,7 +116,7 @@ class Engine:
                         watch.lap("text")
                         for denoised in _denoise(components, texts, request, stage, latents, rng):
                             latents, step = denoised.latents, before + denoised.step
-                            preview = previewer(denoised.estimate) if previews else None
+                            preview = previewer(denoised.clean) if previews else None
                             yield DenoiseStep(index, request.num_images, step, request.total_steps, preview)
                             # Merges only where an adapter starts or ends; at all other steps the mix is unchanged.
                             if denoised.done < stage.steps:

@@ -10,7 +10,7 @@ from lora.errors import Busy
 T = TypeVar("T")
 
 
-class Errands:
+class BoundedExecutor:
     """Threads that run `at_once` calls and let as many more wait as `waiting` says."""
 
     def __init__(self, name: str, at_once: int, waiting: int):

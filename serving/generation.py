@@ -1,4 +1,4 @@
-"""The one way through: raw values -> GenerationRequest -> turnstile -> GPU generator -> progress and pictures."""
+"""The one way through: raw values -> GenerationRequest -> queue -> worker -> progress and pictures."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ from lora.formats import MAX_RANK
 from lora.library import Library
 from pipeline.engine import DenoiseStep, Engine, Generation
 from pipeline.metadata import infotext
-from pipeline.metadata.restore import recall
+from pipeline.metadata.restore import restore
 from pipeline.request import request as requests
 from pipeline.request.checks import text, whole
 from pipeline.request.compare import Grid, grid
@@ -25,10 +25,10 @@ from pipeline.request.tiers import tiers
 from pipeline.sampling.decode import encode_png
 from pipeline.sheet import sheet
 from pipeline.text.variants import Wildcards
-from serving.executor import Errands
+from serving.executor import BoundedExecutor
 from serving.picture_decoder import PictureDecoder
-from serving.queue import Ticket, Turnstile
-from serving.request_log import Entry, Journal
+from serving.queue import FairQueue, Ticket
+from serving.request_log import Entry, RequestLog
 from serving.stream import newest
 from serving.workers.zerogpu import Paint
 from ui.errors import in_words
@@ -49,28 +49,28 @@ class Update:
     images: tuple[bytes, ...] = ()
 
 
-class Studio:
+class GenerationService:
     """Engine, styles and queue as the page and the endpoints use them."""
 
     def __init__(
         self,
         engine: Engine,
         library: Library,
-        turnstile: Turnstile,
+        queue: FairQueue,
         paint: Paint,
         wildcards: Wildcards | None = None,
-        journal: Journal | None = None,
+        request_log: RequestLog | None = None,
     ):
         self.engine = engine
         self.library = library
-        self.turnstile = turnstile
+        self.queue = queue
         self.wildcards = wildcards or {}
-        self.journal = journal or Journal()
+        self.request_log = request_log or RequestLog()
         self._paint = paint
         # As many threads as may paint at once: a job that was cancelled ends its step before the next one starts.
-        self._painters = ThreadPoolExecutor(turnstile.at_once, thread_name_prefix="painter")
+        self._painters = ThreadPoolExecutor(queue.at_once, thread_name_prefix="painter")
         # Apart, so that a Hub that hangs keeps nobody from uploading. A file is in memory while it is read.
-        self._readers, self._fetchers = Errands("reader", 2, 16), Errands("fetcher", 4, 16)
+        self._readers, self._fetchers = BoundedExecutor("reader", 2, 16), BoundedExecutor("fetcher", 4, 16)
         self.decoder = PictureDecoder()
 
     @property
@@ -86,17 +86,17 @@ class Studio:
 
     async def generate(self, values: Mapping, session: str, page: bool = False) -> AsyncIterator[Update]:
         """Check the values, wait for a turn, paint. Raises gradio errors only; closing it stops the painting."""
-        with in_words(), self.journal.entry("generate", session, page) as entry:
+        with in_words(), self.request_log.entry("generate", session, page) as entry:
             request = self._request(await self._decoded(values, session), session)
-            self.journal.asked(entry, request, self._shared())
-            ticket = self.turnstile.enter(session, self.engine.expected_seconds(request))
+            self.request_log.asked(entry, request, self._shared())
+            ticket = self.queue.enter(session, self.engine.expected_seconds(request))
             async with aclosing(self._painted(request, ticket, entry)) as updates:
                 async for update in updates:
                     if update.images:
                         entry.done()
                     yield update
 
-    def foresee(self, values: Mapping, session: str) -> dict:
+    def estimate(self, values: Mapping, session: str) -> dict:
         """What a request comes to before it is sent: seconds, place in the queue. Raises gradio errors only.
 
         A picture is not opened: it costs what any other does.
@@ -112,7 +112,7 @@ class Studio:
         Raises gradio errors only.
         """
         with in_words():
-            ahead = self.turnstile.foresee(session)
+            ahead = self.queue.estimate(session)
             return {"place": ahead.place, "starts_in": ahead.expected_seconds}
 
     async def plan(self, values: Mapping, axes: Mapping, session: str) -> dict:
@@ -126,14 +126,14 @@ class Studio:
         Each has a ticket of its own, so whoever waits has a turn between two of them. At last the sheet. Raises gradio
         errors only; closing it stops the painting.
         """
-        with in_words(), self.journal.entry("compare", session, page) as entry:
+        with in_words(), self.request_log.entry("compare", session, page) as entry:
             wanted = await self._grid(await self._decoded(values, session), axes, session)
-            self.journal.asked(entry, wanted.cells[0].request, self._shared(), len(wanted.cells))
+            self.request_log.asked(entry, wanted.cells[0].request, self._shared(), len(wanted.cells))
             yield Update(self._planned(wanted))
             files, details = [], []
             for number, cell in enumerate(wanted.cells):
                 where = {"cell": number, "cells": len(wanted.cells)}
-                ticket = self.turnstile.enter(session, self.engine.expected_seconds(cell.request), again=number > 0)
+                ticket = self.queue.enter(session, self.engine.expected_seconds(cell.request), again=number > 0)
                 async with aclosing(self._painted(cell.request, ticket, entry)) as updates:
                     async for update in updates:
                         said = {k: v for k, v in update.details.items() if k not in ("image", "images")}
@@ -171,7 +171,7 @@ class Studio:
         """Wait for the turn of a ticket, paint, and give it back."""
         stage = "waited"
         try:
-            async for place in self.turnstile.wait(ticket):
+            async for place in self.queue.wait(ticket):
                 yield Update({"status": "waiting", **asdict(place)})
             entry.lap(stage)
             stage = "painted"
@@ -183,14 +183,14 @@ class Studio:
                     update = told(item) if item else update
                     if isinstance(item, Generation):
                         # The engine is free: whoever is next need not wait until this one's files are written.
-                        self.turnstile.leave(ticket)
+                        self.queue.leave(ticket)
                         entry.lap(stage)
                         stage = "sent"
                         self.engine.observe(request, item)
                         update.details["warnings"] = warnings(request.mix[0])
                     yield update
         finally:
-            self.turnstile.leave(ticket)
+            self.queue.leave(ticket)
             entry.lap(stage)
 
     def tokenize(self, prompt: object, adapters: object = (), session: str = "") -> dict:
@@ -211,7 +211,7 @@ class Studio:
 
     async def inspect(self, file: object, repo_id: object, session: str, uploads: Uploads, page: bool = False) -> dict:
         """Judge an uploaded file or one of the Hub; one that fits gets an id for that session. Raises gradio errors."""
-        with in_words(), self.journal.entry("inspect_adapter", session, page):
+        with in_words(), self.request_log.entry("inspect_adapter", session, page):
             if file is not None and repo_id not in ("", None):
                 raise InvalidRequest("repo_id", repo_id, "empty where a file is given")
             if file is None and repo_id in ("", None):
@@ -228,21 +228,21 @@ class Studio:
             return received.public()
 
     async def read_picture(self, file: object, session: str, uploads: Uploads, page: bool = False) -> dict:
-        """What an uploaded picture says of how it was made, as `recalled`. Raises gradio errors only."""
-        with in_words(), self.journal.entry("read_picture", session, page):
+        """What an uploaded picture says of how it was made, as `restored`. Raises gradio errors only."""
+        with in_words(), self.request_log.entry("read_picture", session, page):
             path, _ = uploaded("file", file, uploads)
             check_size("file", path, MAX_BYTES)
-            said = await self.decoder.inscription(await asyncio.to_thread(path.read_bytes))
-            return self.recalled(said, session)
+            said = await self.decoder.metadata(await asyncio.to_thread(path.read_bytes))
+            return self.restored(said, session)
 
-    def recalled(self, said: str, session: str) -> dict:
+    def restored(self, said: str, session: str) -> dict:
         """`values` for a request out of a picture's text, and `notes` in words on what could not be restored."""
-        values, notes = recall(said, self.engine.limits, self.library.all(session), self.profile.name)
+        values, notes = restore(said, self.engine.limits, self.library.all(session), self.profile.name)
         return {"values": values, "notes": notes}
 
     async def search(self, words: object, session: str = "", page: bool = False) -> list[dict]:
         """Adapters on the Hub for this model's family. Raises gradio errors only."""
-        with in_words(), self.journal.entry("search_adapters", session, page):
+        with in_words(), self.request_log.entry("search_adapters", session, page):
             found = self._fetchers.run(self.library.search, text("words", words), self.profile.family)
             return await found
 
@@ -250,24 +250,24 @@ class Studio:
         self, adapters: object, rank: object, session: str, page: bool = False
     ) -> AsyncIterator[tuple[dict | None, dict]]:
         """Wait for a turn and write a mix as one file: (None, place) while waiting, then (file, details)."""
-        with in_words(), self.journal.entry("export_adapters", session, page) as entry:
+        with in_words(), self.request_log.entry("export_adapters", session, page) as entry:
             mix = adapter_mix(adapters, self._finder(session))
             cut = whole("rank", rank, 0, MAX_RANK, note=" (0: exact)") or None
-            ticket = self.turnstile.enter(session, EXPORT_SECONDS)
+            ticket = self.queue.enter(session, EXPORT_SECONDS)
             try:
-                async for place in self.turnstile.wait(ticket):
+                async for place in self.queue.wait(ticket):
                     yield None, {"status": "waiting", **asdict(place)}
                 write = partial(served, "atelier-mix.safetensors", lambda path: self.engine.export(mix, path, cut))
                 file, exported = await asyncio.get_running_loop().run_in_executor(self._painters, write)
                 entry.done()
                 yield file, {"status": "done", **exported.public(), "warnings": warnings(mix)}
             finally:
-                self.turnstile.leave(ticket)
+                self.queue.leave(ticket)
 
     def state(self) -> dict:
         """The app in numbers, none of them about one visitor."""
-        queue = self.turnstile.status() | {"places": self.turnstile.places}
-        return {"profile": self.profile.name, "queue": queue, "requests": dict(self.journal.outcomes),
+        queue = self.queue.status() | {"places": self.queue.places}
+        return {"profile": self.profile.name, "queue": queue, "requests": dict(self.request_log.outcomes),
                 "adapters": self.library.count(), **self.engine.state()}  # fmt: skip
 
     def forget(self, session: str) -> None:
@@ -276,7 +276,7 @@ class Studio:
 
     def _apart(self) -> float:
         """Seconds between two previews: while others wait they must not slow down the engine."""
-        return CROWDED if self.turnstile.status()["waiting"] else 0.0
+        return CROWDED if self.queue.status()["waiting"] else 0.0
 
     def _shared(self) -> set[str]:
         return {adapter.id for adapter in self.library.all()}

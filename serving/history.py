@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Room:
+class HistoryLimits:
     """How much is kept: bytes of all files, pictures of one owner, and for how many days. The oldest give way."""
 
     total_bytes: int = 2048 * MB
@@ -81,9 +81,9 @@ def owner_hash(secret: object) -> str:
 class History:
     """The pictures of all owners. Thread-safe, and safe beside another process on the same folder."""
 
-    def __init__(self, folder: Path, room: Room | None = None, clock: Callable[[], float] = time.time):
+    def __init__(self, folder: Path, limits: HistoryLimits | None = None, clock: Callable[[], float] = time.time):
         """Open or make the folder. Raises HistoryError where nothing can be written there."""
-        self.room = room or Room()
+        self.limits = limits or HistoryLimits()
         self.notice = ""
         self._folder, self._pictures, self._clock = folder, folder / "pictures", clock
         self._lock = threading.RLock()
@@ -111,7 +111,7 @@ class History:
         try:
             files |= {name.replace(".png", ".webp"): _thumbnail(data) for name, data in files.items()}
             size = sum(map(len, files.values()))
-            if size > self.room.total_bytes:
+            if size > self.limits.total_bytes:
                 raise NotKept(FULL)
             try:
                 self._write(identity, owner, job, files, details)
@@ -272,7 +272,7 @@ class History:
                     pictures = {Path(name).stem for name in bad}
                     files = self._shrink(db, row, {name for name in files if Path(name).stem in pictures})
                 known |= set(files)
-            old = self._doomed(db, "created < ?", self._clock() - self.room.days * 86400)
+            old = self._doomed(db, "created < ?", self._clock() - self.limits.days * 86400)
         self._unlink((set(there) - known) | old)
 
     def _write(self, identity: str, owner: str, job: str, files: dict[str, bytes], details: dict) -> None:
@@ -303,9 +303,9 @@ class History:
         )
         above += "WHERE upto > ?) AND number < ?"
         return (
-            self._doomed(db, "created < ? AND number < ?", self._clock() - self.room.days * 86400, newest)
-            | self._doomed(db, above.format("pictures", " WHERE owner = ?"), owner, self.room.per_owner, newest)
-            | self._doomed(db, above.format("bytes", ""), self.room.total_bytes, newest)
+            self._doomed(db, "created < ? AND number < ?", self._clock() - self.limits.days * 86400, newest)
+            | self._doomed(db, above.format("pictures", " WHERE owner = ?"), owner, self.limits.per_owner, newest)
+            | self._doomed(db, above.format("bytes", ""), self.limits.total_bytes, newest)
         )
 
     def _doomed(self, db: sqlite3.Connection, which: str, *values: object) -> set[str]:

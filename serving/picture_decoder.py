@@ -13,7 +13,7 @@ from pipeline import decoder
 from pipeline.decoder import MAX_SECONDS, receive, send
 from pipeline.metadata.parts import ALLOWED
 from pipeline.request.picture import Picture
-from serving.executor import Errands
+from serving.executor import BoundedExecutor
 
 ROOT = Path(decoder.__file__).resolve().parents[1]
 # One: two of the largest at once would take more memory than a small machine has to spare.
@@ -33,7 +33,7 @@ class PictureDecoder:
 
     def __init__(self) -> None:
         # Each thread waits for one process.
-        self._waiters = Errands("decoder", AT_ONCE, WAITING)
+        self._waiters = BoundedExecutor("decoder", AT_ONCE, WAITING)
         self._idle: list[subprocess.Popen] = []
 
     @asynccontextmanager
@@ -48,9 +48,9 @@ class PictureDecoder:
         _, pixels = await self._waiters.run(self._asked, "image", ["picture", size], data)
         return Picture(width, height, pixels)
 
-    async def inscription(self, data: bytes) -> str:
+    async def metadata(self, data: bytes) -> str:
         """As `pipeline.metadata.image_metadata`, of a file's bytes. Raises as `picture` does."""
-        return (await self._waiters.run(self._asked, "file", ["inscription", {}], data))[0]
+        return (await self._waiters.run(self._asked, "file", ["metadata", {}], data))[0]
 
     def _asked(self, field: str, words: list, data: bytes) -> tuple[str | None, bytes]:
         child = self._child()

@@ -16,7 +16,7 @@ NEAR, SELDOM = 2, 20
 CLOSING = "The app is restarting; try again in a minute."
 BUMPED = "The queue is full, and this was the last of many jobs from your address; try again in a minute."
 # The address for which a task works. Sessions are made up as one likes, addresses are not.
-visitor: ContextVar[str] = ContextVar("visitor", default="")
+client_address: ContextVar[str] = ContextVar("visitor", default="")
 
 
 @dataclass(eq=False)
@@ -32,7 +32,7 @@ class Ticket:
 
 
 @dataclass(frozen=True)
-class Place:
+class Position:
     """Where a waiting job stands: `place` 1 is next; its turn should come in `expected_seconds`."""
 
     place: int
@@ -49,7 +49,7 @@ class Line:
     running: int = 0
 
 
-class Turnstile:
+class FairQueue:
     """Lets `at_once` jobs run and takes the others in turns over the sessions, at most `places` of them.
 
     A session's jobs keep their order. Of several sessions the one whose last turn is longest ago comes first; a new
@@ -81,7 +81,7 @@ class Turnstile:
         """
         if self._shut:
             raise Busy(CLOSING)
-        line, address = self._lines.get(session), visitor.get()
+        line, address = self._lines.get(session), client_address.get()
         if len(self._running) >= self.at_once and not again:
             come_back = f"try again in about {max(1, math.ceil(self._rest()))} s"
             full = len(self._order) >= self.places
@@ -98,11 +98,11 @@ class Turnstile:
         self._advance()
         return ticket
 
-    async def wait(self, ticket: Ticket, pulse: float = 1.0) -> AsyncIterator[Place]:
+    async def wait(self, ticket: Ticket, pulse: float = 1.0) -> AsyncIterator[Position]:
         """Yield the ticket's place every `pulse` seconds until it is its turn. Holds no thread.
 
         Far behind it is told less often: each telling takes the server's time, and with a hundred who wait that is
-        time that the engine waits for. Raises Busy when the turnstile is shut before the turn comes.
+        time that the engine waits for. Raises Busy when the queue is shut before the turn comes.
         """
         while not ticket.turn.is_set():
             place = self.place(ticket)
@@ -137,16 +137,16 @@ class Turnstile:
                 del self._served[line.address]
         self._advance()
 
-    def place(self, ticket: Ticket) -> Place:
+    def place(self, ticket: Ticket) -> Position:
         """Where a waiting ticket stands now."""
         ahead = self._order.index(ticket)
         seconds = self._rest() + sum(t.seconds for t in self._order[:ahead]) / self.at_once
-        return Place(ahead + 1, round(seconds, 1))
+        return Position(ahead + 1, round(seconds, 1))
 
-    def foresee(self, session: str) -> Place:
+    def estimate(self, session: str) -> Position:
         """Where a job would stand that the session sent now; 0 begins at once. Raises Busy as `enter` does."""
         if len(self._running) < self.at_once and not self._shut:
-            return Place(0, 0.0)
+            return Position(0, 0.0)
         # It enters and leaves before anybody else can.
         ticket = self.enter(session, 0.0)
         place = self.place(ticket)

@@ -39,7 +39,7 @@ class Entry:
         self.outcome = "done"
 
 
-class Journal:
+class RequestLog:
     """Writes the lines and counts how requests ended. `prompts`: prompts are written too."""
 
     def __init__(self, prompts: bool = False):

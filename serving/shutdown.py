@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 import gradio as gr
 from starlette.applications import Starlette
 
-from serving.queue import Turnstile
+from serving.queue import FairQueue
 
 
-class Closing:
-    """Knows the event loop that the turnstile lives on, and waits there for the job that runs."""
+class GracefulShutdown:
+    """Knows the event loop that the queue lives on, and waits there for the job that runs."""
 
-    def __init__(self, turnstile: Turnstile, seconds: float):
-        self._turnstile = turnstile
+    def __init__(self, queue: FairQueue, seconds: float):
+        self._queue = queue
         self._seconds = seconds
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked = False
@@ -43,7 +43,7 @@ class Closing:
                 time.sleep(0.1)
             asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
             deadline = time.monotonic() + self._seconds
-            while (busy := self._turnstile.status()["running"] > 0) and time.monotonic() < deadline:
+            while (busy := self._queue.status()["running"] > 0) and time.monotonic() < deadline:
                 time.sleep(0.1)
         except KeyboardInterrupt:
             # Somebody sits at the terminal and does not want to wait.
@@ -53,4 +53,4 @@ class Closing:
         demo.close(verbose=False)
 
     async def _shut(self) -> None:
-        self._turnstile.shut()
+        self._queue.shut()

@@ -6,13 +6,13 @@ from lora.library import Library
 from pipeline.engine import Engine
 from pipeline.profiles import ModelProfile
 from pipeline.text.variants import read_wildcards
-from serving.generation import Studio
+from serving.generation import GenerationService
 from serving.history import History
 from serving.jobs import Jobs
-from serving.queue import Turnstile, visitor
-from serving.request_log import Journal
+from serving.queue import FairQueue, client_address
+from serving.request_log import RequestLog
 from serving.settings import Settings
-from serving.shutdown import Closing
+from serving.shutdown import GracefulShutdown
 from serving.workers.zerogpu import gpu_generator
 from ui.api.agents import Agents
 from ui.api.endpoint import Endpoint, in_gradio_words
@@ -61,7 +61,7 @@ class Atelier(gr.Blocks):
     async def process_api(self, *args: object, request: gr.Request | None = None, **arguments: object) -> dict:
         """As gradio does; who works on it knows for which address."""
         asked = getattr(request, "request", None)
-        visitor.set(address(asked.scope) if asked else "")
+        client_address.set(address(asked.scope) if asked else "")
         return await super().process_api(*args, request=request, **arguments)
 
     def validate_inputs(self, block_fn, inputs: list) -> None:
@@ -70,32 +70,32 @@ class Atelier(gr.Blocks):
         inputs.extend(block.value for block in block_fn.inputs[len(inputs) :])
 
 
-def open_studio(engine: Engine, library: Library, settings: Settings) -> Studio:
+def open_service(engine: Engine, library: Library, settings: Settings) -> GenerationService:
     """Engine, styles and queue as the settings want them."""
-    turnstile = Turnstile(settings.queue_size, settings.session_queue_size)
+    queue = FairQueue(settings.queue_size, settings.session_queue_size)
     wildcards = read_wildcards(settings.wildcards_dir) if settings.wildcards_dir else {}
-    return Studio(engine, library, turnstile, gpu_generator(engine), wildcards, Journal(settings.log_prompts))
+    return GenerationService(engine, library, queue, gpu_generator(engine), wildcards, RequestLog(settings.log_prompts))
 
 
-def build(studio: Studio, settings: Settings, history: History) -> Atelier:
+def build(service: GenerationService, settings: Settings, history: History) -> Atelier:
     """The Blocks, with its queue. Pictures are deleted from the server a day after they were made."""
-    jobs = Jobs(studio.forget, settings.reload_seconds)
+    jobs = Jobs(service.forget, settings.reload_seconds)
     uploads = Uploads(settings.uploads_total_mb * MB, settings.upload_mb * MB)
     with Atelier(
         uploads, title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True
     ) as blocks:
-        gr.HTML(HEADER.format(motto=motto(studio.profile)), apply_default_css=False, elem_id="masthead")
-        with gr.Tabs(elem_id="rooms") as rooms:
+        gr.HTML(HEADER.format(motto=motto(service.profile)), apply_default_css=False, elem_id="masthead")
+        with gr.Tabs(elem_id="pages") as tabs:
             with gr.Tab("Paint", id="paint"):
-                page = add_generate_page(studio, jobs, history)
-            with gr.Tab("Compare", id="compare") as room:
-                add_compare_page(studio, jobs, history, page.fields, room)
+                page = add_generate_page(service, jobs, history)
+            with gr.Tab("Compare", id="compare") as tab:
+                add_compare_page(service, jobs, history, page.fields, tab)
             with gr.Tab("History", id="history"):
                 gallery = add_history_page(history)
-        add_restoring(studio, history, page, gallery, rooms)
+        add_restoring(service, history, page, gallery, tabs)
         keyboard()
-        add_endpoints(studio, history)
-        add_history_endpoints(studio, history)
+        add_endpoints(service, history)
+        add_history_endpoints(service, history)
         blocks.unload(_leave(jobs))
     blocks.queue(api_open=False, max_size=settings.queue_size)
     economize(blocks)
@@ -120,13 +120,15 @@ def motto(profile: ModelProfile) -> str:
     return f"Words become pictures; styles go on top. <span>{profile.name} model, {size}</span>"
 
 
-def launch_arguments(blocks: Atelier, studio: Studio, settings: Settings, closing: Closing, history: History) -> dict:
+def launch_arguments(
+    blocks: Atelier, service: GenerationService, settings: Settings, shutdown: GracefulShutdown, history: History
+) -> dict:
     """How the Blocks is served. In gradio 6 theme and style belong here."""
     routes = [
         *file_routes(blocks.uploads),
         *blocks.agents.routes(),
         openapi_route(blocks.endpoints, TITLE, version()),
-        *(status_routes(studio) if settings.status_page else []),
+        *(status_routes(service) if settings.status_page else []),
     ]
 
     return {
@@ -137,13 +139,13 @@ def launch_arguments(blocks: Atelier, studio: Studio, settings: Settings, closin
         "head": f"<script>{(PAGES / 'common' / 'visitor.js').read_text('utf-8')}</script>",
         "favicon_path": PAGES / "common" / "favicon.svg",
         "app_kwargs": app_arguments(
-            studio.library,
+            service.library,
             history,
             settings,
             routes,
-            (swept_sessions, blocks.agents.running, studio.decoder.ready, closing.lifespan),
+            (swept_sessions, blocks.agents.running, service.decoder.ready, shutdown.lifespan),
         ),
-        # Those who wait at the turnstile hold no thread, but each takes one of gradio's slots of that name.
+        # Those who wait in the queue hold no thread, but each takes one of gradio's slots of that name.
         "max_threads": settings.queue_size + 40,
         # Gradio keeps the last values of each session, previews among them; nobody needs them again.
         "state_session_capacity": 200,

@@ -13,7 +13,7 @@ MAX_TEXT = 4 * MAX_INFOTEXT
 NAMES = ("parameters", "UserComment", "Comment", "Description")
 
 
-def inscription(file: BinaryIO, field: str = "file") -> str:
+def image_metadata(file: BinaryIO, field: str = "file") -> str:
     """What a PNG, JPEG or WebP file of at most MAX_BYTES says of how it was made.
 
     Raises InvalidRequest naming the `field` for other files and for those that say nothing, TooLong.

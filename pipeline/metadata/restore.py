@@ -21,7 +21,7 @@ def unsaid(limits: Limits) -> dict:
     return {name: value for name, value in values.items() if name not in ("image", "normalize_adapters", "metadata")}
 
 
-def recall(text: str, limits: Limits, adapters: Sequence[Adapter], model: str) -> tuple[dict, list[str]]:
+def restore(text: str, limits: Limits, adapters: Sequence[Adapter], model: str) -> tuple[dict, list[str]]:
     """The values of a request, all of them, and a sentence on each thing that is not as it was.
 
     `adapters` are those that can be used here, `model` the name of this one. Raises InvalidRequest for what is no text.

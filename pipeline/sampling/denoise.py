@@ -12,7 +12,7 @@ from pipeline.text.conditioning import Conditioning, Pair
 
 @dataclass(frozen=True)
 class Denoised:
-    """After step `step` (1-based): `latents` 1 x C x H x W, and `estimate`, the clean picture as foreseen there.
+    """After step `step` (1-based): `latents` 1 x C x H x W, and `clean`, the picture without noise as predicted there.
 
     `done` steps are behind it: one less than `step` half way through a step of Heun's.
     """
@@ -20,7 +20,7 @@ class Denoised:
     step: int
     done: int
     latents: torch.Tensor
-    estimate: torch.Tensor
+    clean: torch.Tensor
 
 
 @torch.no_grad()
@@ -66,7 +66,7 @@ def denoise(
         out = scheduler.step(prediction, t, latents, **noise)
         latents = out.prev_sample
         done = (i + 1) * len(texts) // len(timesteps)
-        yield Denoised(step + 1, done, latents, _estimate(scheduler, out))
+        yield Denoised(step + 1, done, latents, _clean(scheduler, out))
 
 
 def mixed(parts: torch.Tensor, strengths: Sequence[float]) -> torch.Tensor:
@@ -98,9 +98,9 @@ def size_conditioning(components: Components, rows: list[Conditioning], latents:
     return {"text_embeds": pooled, "time_ids": time_ids.to(latents.device)}
 
 
-def _estimate(scheduler, out) -> torch.Tensor:
+def _clean(scheduler, out) -> torch.Tensor:
     """The clean latents that the scheduler just foresaw; those that keep none give the noisy ones."""
-    if (estimate := getattr(out, "pred_original_sample", None)) is not None:
-        return estimate
+    if (clean := getattr(out, "pred_original_sample", None)) is not None:
+        return clean
     history = getattr(scheduler, "model_outputs", None)
     return history[-1] if history and history[-1] is not None else out.prev_sample

@@ -43,8 +43,8 @@ def prompts(here) -> list[str]:
 
 def drop(here, name: str, data: bytes, kind="image/png") -> str:
     here.page.evaluate(DROP, [name, [*data], kind])
-    here.page.wait_for_function("/^(?!Reading|$)/.test(document.querySelector('.recall-say').innerText)")
-    return here.page.inner_text(".recall-say")
+    here.page.wait_for_function("/^(?!Reading|$)/.test(document.querySelector('.restore-say').innerText)")
+    return here.page.inner_text(".restore-say")
 
 
 def test_a_reload_in_the_middle_finds_the_job_and_can_stop_it(visit, server):
@@ -109,7 +109,7 @@ def test_the_history_of_a_browser_search_and_delete(visit):
     page.wait_for_selector(".kept >> nth=1", state="detached")
     assert prompts(here) == ["a cat"] and "1 picture shown of 3" in page.inner_text(".history-bar")
     page.click(".kept-picture")
-    page.wait_for_selector(".look-closer[open] img")
+    page.wait_for_selector(".closer[open] img")
     page.click(".closer-delete")
     assert page.inner_text(".closer-delete") == "Delete for good?"
     page.click(".closer-delete")
@@ -137,7 +137,7 @@ def test_reuse_all_the_prompt_or_the_seed(visit):
     page.locator(".kept", has_text="a red apple").get_by_role("button", name="Reuse").click()
     page.wait_for_selector("#paint", state="visible")
     page.wait_for_function("document.querySelector('#prompt textarea').value === 'a red apple'")
-    assert page.inner_text(".mix-weight") == "0.50" and "Restored" in page.inner_text(".recall-say")
+    assert page.inner_text(".mix-weight") == "0.50" and "Restored" in page.inner_text(".restore-say")
     page.evaluate("document.querySelector('.stage').dataset.status = 'before'")
     page.click("#paint")
     here.until("done")
@@ -173,7 +173,7 @@ def test_what_a_dropped_picture_has_that_is_not_here_is_said(visit):
     assert here.page.input_value("#seed input") == "9"
     assert "does not say how it was made" in drop(here, "plain.png", png().getvalue())
     assert "Only PNG, JPEG and WebP" in drop(here, "a.txt", b"x", "text/plain")
-    assert here.page.locator(".recall-say b").count() == 0
+    assert here.page.locator(".restore-say b").count() == 0
 
 
 def test_two_pictures_are_compared_with_the_keyboard(visit):
@@ -221,11 +221,11 @@ def test_the_history_on_a_phone_and_its_contrast(visit, theme):
     for selector in (".kept-prompt", ".kept-acts .link", ".kept-compare", ".history-bar .hint", ".history-bar .chip"):
         assert page.evaluate(CONTRAST, selector) >= 4.5, selector
     page.click(".kept-picture")
-    page.wait_for_selector(".look-closer[open]")
+    page.wait_for_selector(".closer[open]")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate(CONTRAST, ".closer-delete") >= 4.5
     page.keyboard.press("Escape")
-    page.wait_for_selector(".look-closer:not([open])", state="hidden")
+    page.wait_for_selector(".closer:not([open])", state="hidden")
 
 
 def test_the_secret_is_long_random_and_stays(visit):

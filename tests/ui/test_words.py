@@ -27,9 +27,9 @@ def test_a_prompt_style_is_written_around_the_prompt_and_taken_off_again(visit):
     page = here.page
     page.fill("#prompt textarea", "a red apple")
     page.click("text=Prompt templates")
-    page.fill(".looks-search", "impasto")
-    assert page.locator(".look:visible").count() == 1
-    look = page.locator(".look:visible")
+    page.fill(".search-field", "impasto")
+    assert page.locator(".prompt-template:visible").count() == 1
+    look = page.locator(".prompt-template:visible")
     look.click()
     text = page.input_value("#prompt textarea")
     assert "a red apple" in text and "impasto" in text and look.get_attribute("aria-pressed") == "true"
@@ -40,7 +40,7 @@ def test_a_prompt_style_is_written_around_the_prompt_and_taken_off_again(visit):
     look.click()
     page.fill("#prompt textarea", "something else")
     assert look.get_attribute("aria-pressed") == "false", "whoever edits the words has made them their own"
-    picture = page.evaluate("fetch('looks.webp').then((r) => r.headers.get('content-type'))")
+    picture = page.evaluate("fetch('templates.webp').then((r) => r.headers.get('content-type'))")
     assert picture == "image/webp" and not here.complaints
 
 

@@ -267,9 +267,9 @@ KNOWN = {
 def test_original_names_of_sdxl_are_found(sdxl_names):
     names = Names(sdxl_names[1])
     for theirs, ours in KNOWN.items():
-        assert names.places(f"lora_unet_{theirs}") == [("unet", ours)]
-        assert names.places(f"lora_unet_{ours.replace('.', '_')}") == [("unet", ours)]
-    assert names.places("lora_unet_input_blocks_99_1_proj_in") == [("unet", "input_blocks_99_1_proj_in")]
+        assert names.layers(f"lora_unet_{theirs}") == [("unet", ours)]
+        assert names.layers(f"lora_unet_{ours.replace('.', '_')}") == [("unet", ours)]
+    assert names.layers("lora_unet_input_blocks_99_1_proj_in") == [("unet", "input_blocks_99_1_proj_in")]
 
 
 def test_every_layer_has_the_name_that_diffusers_reads_back(sdxl_names):
@@ -291,10 +291,10 @@ def test_every_layer_has_the_name_that_diffusers_reads_back(sdxl_names):
 def test_older_diffusers_names_are_the_same_layers():
     shapes = {("unet", "a.attn1.to_q"): (2, 2), ("unet", "a.attn1.to_out.0"): (2, 2)}
     names = Names(shapes | {("text_encoder", "encoder.layers.0.self_attn.out_proj"): (2, 2)})
-    assert names.places("unet.a.attn1.processor.to_q_lora") == [("unet", "a.attn1.to_q")]
-    assert names.places("a.attn1.processor.to_out_lora") == [("unet", "a.attn1.to_out.0")]
+    assert names.layers("unet.a.attn1.processor.to_q_lora") == [("unet", "a.attn1.to_q")]
+    assert names.layers("a.attn1.processor.to_out_lora") == [("unet", "a.attn1.to_out.0")]
     old = "text_encoder.text_model.encoder.layers.0.self_attn.to_out_lora"
-    assert names.places(old) == [("text_encoder", "encoder.layers.0.self_attn.out_proj")]
+    assert names.layers(old) == [("text_encoder", "encoder.layers.0.self_attn.out_proj")]
 
 
 @pytest.mark.parametrize("fault", ["half", "shapes", "core", "extra", "twice"])

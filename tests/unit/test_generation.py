@@ -11,8 +11,8 @@ import pytest
 from lora.library import Library
 from pipeline.engine import DenoiseStep, Generation
 from pipeline.profiles import EMBEDDED_PROFILE
-from serving.generation import Studio
-from serving.queue import Turnstile
+from serving.generation import GenerationService
+from serving.queue import FairQueue
 
 GOOD = {"prompt": "a red apple"}
 NUMBERS = (
@@ -36,13 +36,13 @@ class Engine:
         return {"tokens": prompt.split()}
 
 
-def studio(paint, **turnstile):
-    return Studio(Engine(), Library([]), Turnstile(**{"places": 4, "places_per_session": 2} | turnstile), paint)
+def service(paint, **queue):
+    return GenerationService(Engine(), Library([]), FairQueue(**{"places": 4, "places_per_session": 2} | queue), paint)
 
 
-def run(studio, values, session="someone"):
+def run(service, values, session="someone"):
     async def collect():
-        return [update async for update in studio.generate(values, session)]
+        return [update async for update in service.generate(values, session)]
 
     return asyncio.run(collect())
 
@@ -65,7 +65,7 @@ def test_the_whole_way():
         yield DenoiseStep(0, 1, 1, 1, b"jpeg")
         yield Generation((b"png",), {"seed": request.seed, "seeds": [request.seed]})
 
-    updates = run(studio(paint), GOOD | {"seed": 7})
+    updates = run(service(paint), GOOD | {"seed": 7})
     assert updates[0].details["status"] == "painting" and updates[0].details["step"] == 0
     assert updates[-1].details == {"status": "done", "seed": 7, "seeds": [7], "warnings": []} and updates[
         -1
@@ -85,7 +85,7 @@ ALL = ("prompt", "negative_prompt", "adapters", "scheduler", *NUMBERS)
 @pytest.mark.parametrize(("field", "value"), [(f, v) for f in ALL for v in WRONG if not is_a_value_of(f, v)], ids=repr)
 def test_q1_every_field_refuses_what_it_is_not(field, value):
     with sentence(rf"{field}(\[0\])? is .*, but must be "):
-        run(studio(unreachable), GOOD | {field: value})
+        run(service(unreachable), GOOD | {field: value})
 
 
 @pytest.mark.parametrize(
@@ -105,23 +105,23 @@ def test_q1_every_field_refuses_what_it_is_not(field, value):
 )
 def test_q2_every_range_is_named(field, value, allowed):
     with sentence(f"{field} is .*, but must be .*{allowed}"):
-        run(studio(unreachable), GOOD | {field: value})
+        run(service(unreachable), GOOD | {field: value})
 
 
 def test_an_unknown_style_is_named():
     with sentence("There is no adapter 'ink'"):
-        run(studio(unreachable), GOOD | {"adapters": [{"id": "ink"}]})
+        run(service(unreachable), GOOD | {"adapters": [{"id": "ink"}]})
 
 
 def test_l2_a_full_queue_is_refused_in_words_and_everything_is_given_back():
-    studio_ = studio(unreachable, places=1, places_per_session=1)
-    running = studio_.turnstile.enter("a", 1)
-    waiting = studio_.turnstile.enter("b", 1)
+    studio_ = service(unreachable, places=1, places_per_session=1)
+    running = studio_.queue.enter("a", 1)
+    waiting = studio_.queue.enter("b", 1)
     with sentence("All 1 places in the queue are taken; try again in about 1 s."):
         run(studio_, GOOD)
-    studio_.turnstile.leave(waiting)
-    studio_.turnstile.leave(running)
-    assert studio_.turnstile.status() == {"waiting": 0, "running": 0, "expected_seconds": 0}
+    studio_.queue.leave(waiting)
+    studio_.queue.leave(running)
+    assert studio_.queue.status() == {"waiting": 0, "running": 0, "expected_seconds": 0}
 
 
 def test_what_was_not_foreseen_is_logged_and_not_told(caplog):
@@ -129,19 +129,19 @@ def test_what_was_not_foreseen_is_logged_and_not_told(caplog):
         yield DenoiseStep(0, 1, 1, 1, None)
         raise RuntimeError("in /secret/place.py")
 
-    studio_ = studio(paint)
+    studio_ = service(paint)
     with sentence("Something went wrong here; it has been logged."):
         run(studio_, GOOD)
     assert "/secret/place.py" in caplog.text
-    assert studio_.turnstile.status()["running"] == 0
+    assert studio_.queue.status()["running"] == 0
 
 
 def test_tokenize_takes_text_only():
-    assert studio(unreachable).tokenize("a red apple") == {
+    assert service(unreachable).tokenize("a red apple") == {
         "tokens": ["a", "red", "apple"], "triggers": {"present": [], "missing": []},
     }  # fmt: skip
     with sentence("prompt is 3, but must be text"):
-        studio(unreachable).tokenize(3)
+        service(unreachable).tokenize(3)
 
 
 def test_previews_come_at_every_step_but_less_often_while_others_wait():
@@ -155,7 +155,7 @@ def test_previews_come_at_every_step_but_less_often_while_others_wait():
         return [update.details.get("step") async for update in house.generate(GOOD, session)]
 
     async def together():
-        house = studio(paint)
+        house = service(paint)
         return await asyncio.gather(steps(house, "one"), steps(house, "two"))
 
     crowded, alone = asyncio.run(together())

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lora.errors import HistoryError, InvalidOwner, NotKept, UnknownPicture
 from serving import disk, history
-from serving.history import DAMAGED, History, Room, owner_hash
+from serving.history import DAMAGED, History, HistoryLimits, owner_hash
 
 ROOT = Path(__file__).resolve().parents[2]
 A, B = owner_hash("a" * 43), owner_hash("b" * 43)
@@ -152,7 +152,7 @@ def test_one_picture_of_several_can_go(opened, tmp_path):
 
 def test_the_oldest_give_way_to_each_bound(opened, tmp_path):
     clock = Clock()
-    here = opened(room=Room(per_owner=3, days=1), clock=clock)
+    here = opened(limits=HistoryLimits(per_owner=3, days=1), clock=clock)
     for i in range(5):
         here.keep(A, f"j{i}", [png()], details(str(i)))
     here.keep(B, "j", [png()], details("b"))
@@ -160,9 +160,9 @@ def test_the_oldest_give_way_to_each_bound(opened, tmp_path):
     here.keep(A, "j5", [png(), png()], details("5"))
     assert rows(here) == ["5", "4"] and len(names(tmp_path / "data")) == 2 * 4
     clock.now += 86_401
-    assert rows(opened(room=Room(days=1), clock=clock)) == []
+    assert rows(opened(limits=HistoryLimits(days=1), clock=clock)) == []
     size = len(noise(64)) + 4_000
-    small = opened(room=Room(total_bytes=3 * size), clock=clock)
+    small = opened(limits=HistoryLimits(total_bytes=3 * size), clock=clock)
     for i in range(6):
         small.keep(A, f"k{i}", [noise(64)], details(str(i)))
     assert rows(small)[0] == "5" and len(rows(small)) < 5
@@ -177,12 +177,12 @@ def test_r2_a_full_disk_is_said_the_oldest_go_and_it_recovers(opened, tmp_path, 
     here = opened()
     for i in range(4):
         here.keep(A, f"j{i}", [png()], details(str(i)))
-    room = [0]
+    limits = [0]
 
     def put(path, data):
-        if room[0] <= 0:
+        if limits[0] <= 0:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        room[0] -= 1
+        limits[0] -= 1
         disk.put(path, data)
 
     monkeypatch.setattr(history, "put", put)
@@ -192,7 +192,7 @@ def test_r2_a_full_disk_is_said_the_oldest_go_and_it_recovers(opened, tmp_path, 
     left = rows(here)
     assert left and left == ["3", "2", "1", "0"][: len(left)] and len(left) < 4, "some of the oldest gave way"
     assert len(names(tmp_path / "data")) == 2 * len(left)
-    room[0] = 100
+    limits[0] = 100
     here.keep(A, "j5", [png()], details("5"))
     assert rows(here) == ["5", *left]
 
@@ -360,7 +360,7 @@ KILLS = """
 import io, os, random, signal, sys, time
 from pathlib import Path
 from PIL import Image
-from serving.history import History, Room
+from serving.history import History, HistoryLimits
 folder, png = Path(sys.argv[1]), io.BytesIO()
 Image.new("RGB", (16, 16)).save(png, "PNG")
 known, killed = set(), 0
@@ -368,7 +368,7 @@ for turn in range(100):
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        history = History(folder, Room(per_owner=100_000))
+        history = History(folder, HistoryLimits(per_owner=100_000))
         os.write(writer, b" ")
         while True:
             kept = history.keep("owner", "job", [png.getvalue()] * 2, {"prompt": "x"})
@@ -383,7 +383,7 @@ for turn in range(100):
         os.waitpid(child, 0)
         known |= set((first + told.read().decode()).split(" ")[:-1])
     there = {path.name for path in (folder / "pictures").iterdir()}
-    history = History(folder, Room(per_owner=100_000))
+    history = History(folder, HistoryLimits(per_owner=100_000))
     rows = {kept.id: kept for kept in history.all("owner", limit=100_000)}
     assert history.notice == "" and known <= set(rows), "a committed row is lost"
     needed = {name for kept in rows.values() for _, png_name in kept.files

@@ -7,7 +7,15 @@ from huggingface_hub import constants
 from safetensors.torch import save
 
 from lora.composition import Composer
-from lora.errors import AdapterError, AtelierError, HubError, InvalidRequest, NoRoom, UnfitAdapter, UnreadableAdapter
+from lora.errors import (
+    AdapterError,
+    AtelierError,
+    HubError,
+    InvalidRequest,
+    OutOfSpace,
+    UnfitAdapter,
+    UnreadableAdapter,
+)
 from lora.hub import Hub, Reference, parse
 from lora.library import Library
 from lora.private import Bounds, PrivateAdapters
@@ -221,7 +229,7 @@ def test_a12_a_file_that_is_not_the_announced_one_is_not_taken(hub, library, fau
 
 def test_a_file_too_large_is_not_downloaded(hub, weights, tmp_path):
     library = library_of(hub, weights, tmp_path, Bounds(file_bytes=1000))
-    assert "up to 1.0 KB are taken" in refusal(library, "someone/ink", NoRoom)
+    assert "up to 1.0 KB are taken" in refusal(library, "someone/ink", OutOfSpace)
     assert not [path for _, path, _ in hub.requests if "/resolve/" in path]
 
 

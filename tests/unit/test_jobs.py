@@ -12,10 +12,10 @@ from PIL import Image
 from lora.errors import InvalidOwner, InvalidRequest, UnknownJob
 from lora.library import Library
 from pipeline.engine import DenoiseStep, Generation
-from serving.generation import Studio
+from serving.generation import GenerationService
 from serving.history import History, owner_hash
 from serving.jobs import Jobs
-from serving.queue import Turnstile
+from serving.queue import FairQueue
 from tests.unit.test_generation import Engine
 from ui.pages.paint.page import painted, painted_before
 
@@ -45,15 +45,15 @@ class Painter:
 
 
 class House(Jobs):
-    """Jobs that paint in a studio and are kept in a history, as those of the page."""
+    """Jobs that paint by a service and are kept in a history, as those of the page."""
 
-    def __init__(self, studio, history, **options):
-        super().__init__(lambda session: studio.forget(session), **{"grace": 1.0, "pulse": 0.05} | options)
-        self.studio, self.history = studio, history
+    def __init__(self, service, history, **options):
+        super().__init__(lambda session: service.forget(session), **{"grace": 1.0, "pulse": 0.05} | options)
+        self.service, self.history = service, history
 
     def paint(self, secret, identity, values, session):
         key = owner_hash(secret), identity
-        self.start(secret, identity, session, painted(self.studio, self.history, key, values, session))
+        self.start(secret, identity, session, painted(self.service, self.history, key, values, session))
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def make(tmp_path, monkeypatch):
     history = History(tmp_path / "data")
 
     def jobs(paint, **options) -> House:
-        return House(Studio(Engine(), Library([]), Turnstile(4, 2), paint), history, **options)
+        return House(GenerationService(Engine(), Library([]), FairQueue(4, 2), paint), history, **options)
 
     yield jobs
     history.close()
@@ -85,7 +85,7 @@ async def until(jobs, status, secret=A, job=ONE) -> dict:
 async def empty(jobs) -> None:
     """Wait until nobody waits or runs."""
     deadline = time.monotonic() + 5
-    while jobs.studio.turnstile.status()["running"] or jobs.studio.turnstile.status()["waiting"]:
+    while jobs.service.queue.status()["running"] or jobs.service.queue.status()["waiting"]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
 
@@ -119,11 +119,11 @@ def test_a_job_that_nobody_watches_is_given_up_running_or_waiting(make):
         jobs.paint(A, ONE, VALUES, "s1")
         jobs.paint(A, TWO, VALUES, "s2")
         await until(jobs, "painting")
-        assert jobs.studio.turnstile.status() == jobs.studio.turnstile.status() | {"waiting": 1, "running": 1}
+        assert jobs.service.queue.status() == jobs.service.queue.status() | {"waiting": 1, "running": 1}
         began = time.monotonic()
         await empty(jobs)
         assert 0.5 < time.monotonic() - began < 4 and painter.taken < 500
-        # The turnstile is empty a moment before the task has ended.
+        # The queue is empty a moment before the task has ended.
         assert (await seen(jobs))[-1]["status"] == "cancelled"
 
     asyncio.run(story())
@@ -223,7 +223,7 @@ def test_errors_are_shown_in_words_and_those_of_gradio_reach_who_watches(make):
 def test_what_a_session_brought_goes_when_its_jobs_need_it_no_more(make, monkeypatch):
     async def story():
         jobs, forgotten = make(Painter(steps=20)), []
-        monkeypatch.setattr(jobs.studio, "forget", forgotten.append)
+        monkeypatch.setattr(jobs.service, "forget", forgotten.append)
         jobs.paint(A, ONE, VALUES, "session")
         jobs.leave("session")
         jobs.leave("other")

@@ -14,7 +14,7 @@ from lora.inspection import one_line, top_tags, triggers
 from lora.names import Names, plain
 from pipeline.metadata import infotext
 from pipeline.metadata.infotext import MAX_INFOTEXT
-from pipeline.metadata.restore import recall
+from pipeline.metadata.restore import restore
 from pipeline.profiles import EMBEDDED_PROFILE
 from pipeline.request.checks import text
 from pipeline.request.compare import listed
@@ -38,11 +38,11 @@ COLOURS = {"colour": tuple(f"c{i}" for i in range(20_000))}
 
 
 def hashes(value: str) -> None:
-    recall(f"x\nSteps: 1, Sampler: Euler, Lora hashes: {value}", LIMITS, [INK], "embedded")
+    restore(f"x\nSteps: 1, Sampler: Euler, Lora hashes: {value}", LIMITS, [INK], "embedded")
 
 
 def quoted(value: str) -> None:
-    recall(f'x\nSteps: 1, Sampler: Euler, Lora hashes: "{value}', LIMITS, [INK], "embedded")
+    restore(f'x\nSteps: 1, Sampler: Euler, Lora hashes: "{value}', LIMITS, [INK], "embedded")
 
 
 def create(value: str) -> None:
@@ -59,11 +59,11 @@ READERS = {
     "fields": (lambda v: infotext.parse("a\nSteps: 1, Sampler: x, Seed: 1, " + v), MAX_INFOTEXT - 99),
     "fooocus": (lambda v: infotext.parse(json.dumps({"prompt": v, "resolution": v, "lora_1": v, v: v})), 20_000),
     "hashes": (hashes, MAX_INFOTEXT - 99), "quoted hashes": (quoted, MAX_INFOTEXT - 99),
-    "recall": (lambda v: recall(v, LIMITS, [INK], "embedded"), MAX_INFOTEXT), "tags": (adapter_tags, MB),
+    "recall": (lambda v: restore(v, LIMITS, [INK], "embedded"), MAX_INFOTEXT), "tags": (adapter_tags, MB),
     "expand": (lambda v: expand(v, 1, COLOURS), 100_000), "combinations": (lambda v: combinations(v, COLOURS), 100_000),
     "create": (create, MAX_CHARACTERS), "prompt": (prompt.parse, 50_000), "text": (lambda v: text("prompt", v), MB),
     "reference": (hub.parse, MB), "short reference": (hub.parse, 1000), "key": (KEY.fullmatch, MB),
-    "layer": (plain, MB), "layers": (lambda v: Names({("unet", v): (1, 1)}).places(v), MB), "line": (one_line, MB),
+    "layer": (plain, MB), "layers": (lambda v: Names({("unet", v): (1, 1)}).layers(v), MB), "line": (one_line, MB),
     "triggers": (lambda v: triggers({"modelspec.trigger_phrase": v}), MB), "tag counts": (tags, 200_000),
     "words": (lambda v: trigger_words(v, [replace(INK, triggers=("a" * 299 + "b",))]), MAX_CHARACTERS),
     "few steps": (lambda v: few_step(replace(INK, description=v[:300])), MB),

@@ -26,15 +26,15 @@ def put_on(model):
     """Puts a mix on and gives the change of each layer; takes it off at the end."""
     _, components, library = model
     composer = Composer(components.adaptable())
-    base = {place: layer.weight.detach().clone() for place, layer in composer._layers.items()}
+    base = {place: layer.weight.detach().clone() for place, layer in composer._modules.items()}
 
     def changes(progress=0.0, **values):
         composer.apply((AdapterUse(library.find("ink"), **values),), progress)
-        return {place: layer.weight.detach() - base[place] for place, layer in composer._layers.items()}
+        return {place: layer.weight.detach() - base[place] for place, layer in composer._modules.items()}
 
     yield changes
     composer.restore()
-    assert all(torch.equal(layer.weight, base[place]) for place, layer in composer._layers.items())
+    assert all(torch.equal(layer.weight, base[place]) for place, layer in composer._modules.items())
 
 
 def close(changes, whole, factor) -> bool:
@@ -232,7 +232,7 @@ def test_memory_is_counted_and_bounded(model, monkeypatch):
 def test_room_for_mixes_is_kept_and_bounded(model, monkeypatch):
     _, components, library = model
     composer, mix = Composer(components.adaptable()), (AdapterUse(library.find("ink")),)
-    layer = composer._layers["unet", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
+    layer = composer._modules["unet", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
     places = []
     for _ in range(2):
         composer.apply(mix)

@@ -18,7 +18,7 @@ from pipeline.request.picture import UNREAD, Picture
 from serving import picture_decoder as decoding
 from serving.picture_decoder import ROOT, PictureDecoder
 from tests.hostile.bombs import file
-from tests.unit.test_generation import GOOD, run, sentence, studio, unreachable
+from tests.unit.test_generation import GOOD, run, sentence, service, unreachable
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_it_opens_pictures_as_picture_read_does(decoder):
     image = file(Image.radial_gradient("L").resize((96, 32)), "JPEG")
 
     async def both():
-        return await decoder.picture(image, 64, 48), await decoder.inscription(told("ein Café, 猫"))
+        return await decoder.picture(image, 64, 48), await decoder.metadata(told("ein Café, 猫"))
 
     assert asyncio.run(both()) == (Picture.read(image, 64, 48), "ein Café, 猫")
     assert len(decoder._idle) == 1
@@ -54,7 +54,7 @@ def test_what_is_refused_there_is_refused_here_in_its_words(decoder):
             asyncio.run(decoder.picture(data, 8, 8))
         assert (str(there.value), there.value.field) == (str(here.value), "image")
     with pytest.raises(InvalidRequest, match="file is a picture that does not say how it was made"):
-        asyncio.run(decoder.inscription(file(Image.new("RGB", (8, 8)))))
+        asyncio.run(decoder.metadata(file(Image.new("RGB", (8, 8)))))
 
 
 def slow_child(monkeypatch, code: str) -> None:
@@ -87,7 +87,7 @@ def test_one_that_ends_is_replaced(decoder, monkeypatch):
         with pytest.raises(InvalidRequest, match="image is a picture that cannot be decoded"):
             asyncio.run(decoder.picture(told("x"), 8, 8))
     for _ in range(2):
-        assert asyncio.run(decoder.inscription(told("x"))) == "x"
+        assert asyncio.run(decoder.metadata(told("x"))) == "x"
         (process,) = decoder._idle
         process.kill()
         process.wait()
@@ -107,7 +107,7 @@ def test_there_are_two_and_a_bounded_line(decoder):
     data = told("x")
 
     async def crowd():
-        return await asyncio.gather(*(decoder.inscription(data) for _ in range(40)), return_exceptions=True)
+        return await asyncio.gather(*(decoder.metadata(data) for _ in range(40)), return_exceptions=True)
 
     answers = asyncio.run(crowd())
     assert answers.count("x") == decoding.AT_ONCE + decoding.WAITING
@@ -120,7 +120,7 @@ def test_a_caller_who_leaves_disturbs_nobody(decoder):
         call = asyncio.ensure_future(decoder.picture(told("one"), 8, 8))
         await asyncio.sleep(0.01)
         call.cancel()
-        return [await decoder.inscription(told(text)) for text in "abc"]
+        return [await decoder.metadata(told(text)) for text in "abc"]
 
     assert asyncio.run(left()) == ["a", "b", "c"]
 
@@ -167,13 +167,13 @@ def test_nothing_is_opened_in_the_app_itself(monkeypatch):
         raise RuntimeError
 
     with sentence("Something went wrong"):
-        run(studio(paint), GOOD | {"image": image, "width": 72, "height": 64})
+        run(service(paint), GOOD | {"image": image, "width": 72, "height": 64})
     with sentence("width is 3, but must be"):
-        run(studio(unreachable), GOOD | {"image": image, "width": 3})
+        run(service(unreachable), GOOD | {"image": image, "width": 3})
     with sentence("image is b'GIF8', but must be a PNG"):
-        run(studio(unreachable), GOOD | {"image": b"GIF8"})
-    assert studio(unreachable).foresee(GOOD | {"image": image}, "")["status"] == "planned"
-    assert studio(unreachable).foresee(GOOD | {"image": UNREAD}, "")["status"] == "planned"
+        run(service(unreachable), GOOD | {"image": b"GIF8"})
+    assert service(unreachable).estimate(GOOD | {"image": image}, "")["status"] == "planned"
+    assert service(unreachable).estimate(GOOD | {"image": UNREAD}, "")["status"] == "planned"
 
 
 def test_a_comparison_opens_its_picture_once_and_its_plan_never(monkeypatch):
@@ -185,7 +185,7 @@ def test_a_comparison_opens_its_picture_once_and_its_plan_never(monkeypatch):
 
     monkeypatch.setattr(PictureDecoder, "picture", picture)
     axes = {"x_axis": "steps", "x_values": [2, 3], "y_axis": "", "y_values": []}
-    house = studio(unreachable)
+    house = service(unreachable)
     asyncio.run(house.plan(GOOD | {"image": b"file"}, axes, ""))
     assert opened == []
 

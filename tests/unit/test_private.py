@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lora.composition import Composer
-from lora.errors import AdapterError, NoRoom, UnfitAdapter, UnknownAdapter, UnreadableAdapter
+from lora.errors import AdapterError, OutOfSpace, UnfitAdapter, UnknownAdapter, UnreadableAdapter
 from lora.library import Library, describe
 from lora.private import Bounds, PrivateAdapters
 from pipeline.profiles import load, load_profile
@@ -120,11 +120,11 @@ def test_a_file_too_large_or_one_too_many_is_refused(library_of, ink):
     size = ink.stat().st_size
     library = library_of(file_bytes=size, per_session=2)
     (big := ink.with_name("big.safetensors")).write_bytes(ink.read_bytes() + b"0")
-    with pytest.raises(NoRoom, match="KB are taken"):
+    with pytest.raises(OutOfSpace, match="KB are taken"):
         library.upload(big, "big.safetensors", "me")
     library.upload(ink, "ink.safetensors", "me")
     library.upload(other(ink, 1), "ink.safetensors", "me")
-    with pytest.raises(NoRoom, match="You have brought 2 adapters"):
+    with pytest.raises(OutOfSpace, match="You have brought 2 adapters"):
         library.upload(other(ink, 2), "ink.safetensors", "me")
     assert len(kept(library)) == len(library.all("me")) == 2
 
@@ -136,7 +136,7 @@ def test_when_all_room_is_taken_the_longest_unused_session_gives_way(library_of,
     clock[0] = 50
     library.upload(ink, "ink.safetensors", "b")
     # Nobody has been away for a minute yet.
-    with pytest.raises(NoRoom, match="are taken; try again later"):
+    with pytest.raises(OutOfSpace, match="are taken; try again later"):
         library.upload(ink, "ink.safetensors", "c")
     clock[0] = 61
     library.upload(ink, "ink.safetensors", "c")
@@ -157,19 +157,19 @@ def test_when_all_room_is_taken_whoever_has_most_gives_way_to_whoever_has_less(l
 def test_room_is_counted_while_files_are_still_coming(library_of, ink):
     size = ink.stat().st_size
     library = library_of(total_bytes=size)
-    with library._private.place("me", size), pytest.raises(NoRoom):
+    with library._private.reserve("me", size), pytest.raises(OutOfSpace):
         library.upload(ink, "ink.safetensors", "you")
     library.upload(ink, "ink.safetensors", "you")
 
 
 def test_a_session_that_ends_while_its_file_comes_leaves_nothing(library, ink):
-    with pytest.raises(NoRoom, match="session has ended"), library._private.place("me", 1) as folder:
+    with pytest.raises(OutOfSpace, match="session has ended"), library._private.reserve("me", 1) as folder:
         library.forget("me")
         (folder / "x").write_bytes(b"x")
         library._private.keep(library_adapter(ink, folder), "me")
     assert not kept(library) and library.all("me") == () and not library._private._shelves
     # Nor where the session has begun anew by then.
-    with pytest.raises(NoRoom, match="session has ended"), library._private.place("me", 1) as folder:
+    with pytest.raises(OutOfSpace, match="session has ended"), library._private.reserve("me", 1) as folder:
         library.forget("me")
         again = library.upload(ink, "ink.safetensors", "me")
         (folder / "x").write_bytes(b"x")
@@ -276,7 +276,7 @@ def test_r2_a_full_disk_is_said_and_recovered_from(library, ink, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", full)
         assert (
-            refused(library, ink, "x.safetensors", NoRoom)
+            refused(library, ink, "x.safetensors", OutOfSpace)
             == "There is no room left for the file here; try again later."
         )
     library.upload(ink, "x.safetensors", "me")
@@ -286,7 +286,7 @@ HOLDER = """
 import sys, time
 from lora.private import PrivateAdapters
 private = PrivateAdapters()
-with private.place("me", 1) as folder:
+with private.reserve("me", 1) as folder:
     (folder / "adapter.safetensors").write_bytes(b"x")
     print(folder.parent, flush=True)
     time.sleep(60)
@@ -296,10 +296,10 @@ with private.place("me", 1) as folder:
 @pytest.fixture
 def scratch(tmp_path, monkeypatch):
     """A temporary folder of this test's own."""
-    (place := tmp_path / "scratch").mkdir()
-    monkeypatch.setenv("TMPDIR", str(place))
+    (reserve := tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(reserve))
     monkeypatch.setattr("tempfile.tempdir", None)
-    yield place
+    yield reserve
     monkeypatch.setattr("tempfile.tempdir", None)
 
 
@@ -368,4 +368,4 @@ def test_many_at_once_are_all_kept_and_bounded(library_of, ink):
     for thread in threads:
         thread.join()
     assert [len(library.all(session)) for session in "ab"] == [3, 3] and len(kept(library)) == 6
-    assert len(errors) == 6 and all(isinstance(error, NoRoom) for error in errors)
+    assert len(errors) == 6 and all(isinstance(error, OutOfSpace) for error in errors)

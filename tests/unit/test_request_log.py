@@ -14,9 +14,9 @@ from pipeline.engine import DenoiseStep, Generation
 from pipeline.profiles import EMBEDDED_PROFILE
 from pipeline.request.request import GenerationRequest
 from serving.history import History
-from serving.request_log import Journal, log, write_to
+from serving.request_log import RequestLog, log, write_to
 from serving.workers.zerogpu import gpu_generator
-from tests.unit.test_generation import GOOD, run, studio
+from tests.unit.test_generation import GOOD, run, service
 from ui.errors import in_words
 from ui.pages.history.page import add_history_endpoints
 
@@ -38,7 +38,7 @@ def paint(request):
 
 
 def test_a_request_is_one_line_of_numbers(lines):
-    run(studio(paint), GOOD | {"steps": 3, "prompt": "a secret"})
+    run(service(paint), GOOD | {"steps": 3, "prompt": "a secret"})
     (line,) = lines()
     assert line["request"] == "generate" and line["from"] == "api" and line["outcome"] == "done"
     assert (line["width"], line["height"], line["steps"], line["images"], line["adapters"]) == (128, 128, 3, 1, [])
@@ -51,14 +51,14 @@ def test_how_it_ended_is_told(lines):
         yield DenoiseStep(0, 1, 1, 1, None)
         raise RuntimeError(NASTY)
 
-    house = studio(burnt)
+    house = service(burnt)
     for values in (GOOD, GOOD | {"steps": 0}):
         with pytest.raises(Exception):  # noqa: B017
             run(house, values)
     assert [(line["outcome"], line["error"]) for line in lines()] == [
         ("failed", "RuntimeError"), ("failed", "InvalidRequest"),
     ]  # fmt: skip
-    assert house.journal.outcomes == {"failed": 2}
+    assert house.request_log.outcomes == {"failed": 2}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_failed_painting_is_logged_by_the_error_that_it_was(lines, error, name
             raise error
 
     with pytest.raises(gr.Error) as told:
-        run(studio(gpu_generator(Engine())), GOOD)
+        run(service(gpu_generator(Engine())), GOOD)
     (line,) = lines()
     assert (line["outcome"], line["error"]) == ("failed", name) and NASTY not in told.value.message
 
@@ -91,12 +91,12 @@ def test_a_comparison_that_fails_names_the_error_too(lines):
             yield
 
     with pytest.raises(gr.Error):
-        asyncio.run(compare(studio(burnt)))
+        asyncio.run(compare(service(burnt)))
     assert [line["error"] for line in lines()] == ["PaintingFailed"]
 
 
 def test_what_reads_and_searches_is_a_line_too(lines, tmp_path, monkeypatch):
-    house = studio(paint)
+    house = service(paint)
     monkeypatch.setattr(house.library, "search", lambda words, family: [])
     monkeypatch.setattr("ui.pages.history.page.upload_route", tuple)
     offered = {}
@@ -125,10 +125,10 @@ def test_what_reads_and_searches_is_a_line_too(lines, tmp_path, monkeypatch):
 
 
 def test_one_who_leaves_has_cancelled_unless_the_picture_was_there(lines):
-    journal = Journal()
+    request_log = RequestLog()
 
     def left(done):
-        with journal.entry("generate", None) as entry:
+        with request_log.entry("generate", None) as entry:
             if done:
                 entry.done()
             yield
@@ -148,9 +148,9 @@ def test_p4_prompts_are_written_only_where_wanted_and_never_break_the_line(lines
     request = GenerationRequest.create(values, EMBEDDED_PROFILE.limits, find)
     assert isinstance(request.adapters[0], AdapterUse)
     for prompts in (False, True):
-        journal = Journal(prompts)
-        with journal.entry(NASTY, NASTY) as entry:
-            journal.asked(entry, request, {"ink"}, 4)
+        request_log = RequestLog(prompts)
+        with request_log.entry(NASTY, NASTY) as entry:
+            request_log.asked(entry, request, {"ink"}, 4)
             entry.facts["raw"] = NASTY
     quiet, loud = lines()
     assert "prompt" not in quiet and loud["prompt"].startswith("x a") and loud["cells"] == 4

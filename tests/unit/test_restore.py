@@ -16,8 +16,8 @@ from PIL import Image, PngImagePlugin
 from lora.adapter import Adapter
 from lora.errors import AtelierError, InvalidRequest, TooLong
 from pipeline.metadata import infotext
-from pipeline.metadata.image_metadata import MAX_TEXT, inscription
-from pipeline.metadata.restore import MAX_USES, recall, unsaid
+from pipeline.metadata.image_metadata import MAX_TEXT, image_metadata
+from pipeline.metadata.restore import MAX_USES, restore, unsaid
 from pipeline.profiles import EMBEDDED_PROFILE
 from pipeline.request.request import GenerationRequest
 from tests.hostile import bombs
@@ -66,13 +66,13 @@ def exif(comment: bytes) -> bytes:
     return made.tobytes()
 
 
-def recalled(text, *adapters, model="embedded"):
-    return recall(text, LIMITS, adapters, model)
+def restored(text, *adapters, model="embedded"):
+    return restore(text, LIMITS, adapters, model)
 
 
 def test_everything_of_our_own_picture_is_restored():
     made = MADE | {"adapters": [USE]}
-    values, notes = recalled(inscription(png(infotext.write(made))), INK)
+    values, notes = restored(image_metadata(png(infotext.write(made))), INK)
     assert notes == []
     same = ("prompt negative_prompt width height steps guidance_scale guidance_rescale guidance_start guidance_end eta "
             "clip_skip scheduler seed").split()  # fmt: skip
@@ -83,12 +83,12 @@ def test_everything_of_our_own_picture_is_restored():
 
 
 def test_what_a_picture_does_not_say_is_the_usual():
-    values, _ = recalled("a red apple\nSteps: 5, Sampler: Euler, Seed: 3, Size: 128x128")
+    values, _ = restored("a red apple\nSteps: 5, Sampler: Euler, Seed: 3, Size: 128x128")
     assert values == unsaid(LIMITS) | {"prompt": "a red apple", "steps": 5, "scheduler": "Euler", "seed": 3}
 
 
 def test_what_cannot_be_restored_is_said_in_words():
-    values, notes = recalled(A1111, INK)
+    values, notes = restored(A1111, INK)
     assert values["prompt"] == "a castle" and values["negative_prompt"] == "people" and values["seed"] == 123
     assert values["adapters"] == [{"id": "ink", "weight": 0.7}] and values["scheduler"] == LIMITS.scheduler
     said = " ".join(notes)
@@ -105,18 +105,18 @@ def test_fooocus():
         ' "loras": [["ink.safetensors", 0.5]],'
         ' "base_model": "xl", "sharpness": 2}'
     )
-    values, notes = recalled(inscription(png(text)), INK)
+    values, notes = restored(image_metadata(png(text)), INK)
     assert values["prompt"] == "a cat" and values["seed"] == 11 and values["scheduler"] == "DPM++ 2M SDE"
     assert values["adapters"] == [{"id": "ink", "weight": 0.5}] and "sharpness" in " ".join(notes)
 
 
 def test_an_adapter_that_was_uploaded_is_missing_and_found_by_its_content_when_it_is_back():
     text = infotext.write(MADE | {"adapters": [USE | {"id": "ink-8mYHnTqU5v"}]})
-    values, notes = recalled(text)
+    values, notes = restored(text)
     assert values["adapters"] == [] and "'ink-8mYHnTqU5v', weight 0.8 is missing here" in notes[0]
-    values, notes = recalled(text, replace(INK, id="ink-another"))
+    values, notes = restored(text, replace(INK, id="ink-another"))
     assert values["adapters"][0]["id"] == "ink-another" and notes == []
-    values, notes = recalled(infotext.write(MADE | {"adapters": [USE]}), replace(INK, sha256="cd" * 32))
+    values, notes = restored(infotext.write(MADE | {"adapters": [USE]}), replace(INK, sha256="cd" * 32))
     assert values["adapters"][0]["id"] == "ink" and "is another file here" in notes[0]
 
 
@@ -135,7 +135,7 @@ def test_an_adapter_that_was_uploaded_is_missing_and_found_by_its_content_when_i
     ],
 )
 def test_values_that_are_not_allowed_here_are_named_and_the_rest_is_restored(line, says):
-    values, notes = recalled(f"a cat\n{line}", INK)
+    values, notes = restored(f"a cat\n{line}", INK)
     assert says in " ".join(notes)
     assert values["steps"] in (9, LIMITS.steps)
 
@@ -143,26 +143,26 @@ def test_values_that_are_not_allowed_here_are_named_and_the_rest_is_restored(lin
 def test_a_picture_without_words_is_refused_in_words():
     for file in (png(), png("  ")):
         with pytest.raises(InvalidRequest, match="does not say how it was made"):
-            inscription(file)
+            image_metadata(file)
     for data in (b"", b"GIF89a", b"PK\3\4" * 9, b"\0" * 99):
         with pytest.raises(InvalidRequest, match="must be a PNG, JPEG or WebP file"):
-            inscription(io.BytesIO(data))
+            image_metadata(io.BytesIO(data))
 
 
 def test_every_kind_of_chunk_and_of_file():
     words = "ein Café für Ärzte, 猫"
-    assert inscription(png(words)) == inscription(png(words, zip=True)) == words
+    assert image_metadata(png(words)) == image_metadata(png(words, zip=True)) == words
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", "plain", zip=True)
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "PNG", pnginfo=info)
-    assert inscription(io.BytesIO(file.getvalue())) == "plain"
+    assert image_metadata(io.BytesIO(file.getvalue())) == "plain"
     comments = {"utf-16-be": b"UNICODE\0", "utf-16-le": b"UNICODE\0", "utf-8": b"ASCII\0\0\0"}
     for encoding, kind in comments.items():
         for form in ("JPEG", "WEBP", "PNG"):
             file = io.BytesIO()
             Image.new("RGB", (8, 8)).save(file, form, exif=exif(kind + "a café".encode(encoding)))
-            assert inscription(io.BytesIO(file.getvalue())) == "a café", (encoding, form)
+            assert image_metadata(io.BytesIO(file.getvalue())) == "a café", (encoding, form)
 
 
 def test_r1_a_small_file_that_claims_to_be_huge_is_read_without_its_pixels():
@@ -171,7 +171,7 @@ def test_r1_a_small_file_that_claims_to_be_huge_is_read_without_its_pixels():
     data = b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"tEXt", b"parameters\0a cat") + chunk(b"IEND", b"")
     assert len(data) < 20_000
     tracemalloc.start()
-    assert inscription(io.BytesIO(data)) == "a cat"
+    assert image_metadata(io.BytesIO(data)) == "a cat"
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**20
@@ -182,22 +182,22 @@ def test_r1_text_that_unpacks_to_too_much_is_left_out():
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"zTXt", b"parameters\0\0" + bomb) + chunk(b"IEND", b"")
     tracemalloc.start()
     with pytest.raises(InvalidRequest, match="does not say"):
-        inscription(io.BytesIO(data))
+        image_metadata(io.BytesIO(data))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * MAX_TEXT
     with pytest.raises(TooLong, match="characters of text"):
-        inscription(png("x" * 100_001))
+        image_metadata(png("x" * 100_001))
 
 
 @pytest.mark.parametrize("cut", [9, 20, 33, 40, 60])
 def test_a_file_that_is_cut_off_is_no_crash(cut):
     data = png("a cat").getvalue()
     with pytest.raises(InvalidRequest):
-        inscription(io.BytesIO(data[:cut]))
+        image_metadata(io.BytesIO(data[:cut]))
     lying = data[:33] + struct.pack(">I", 0xFFFFFFFF) + data[37:]
     with pytest.raises(InvalidRequest):
-        inscription(io.BytesIO(lying))
+        image_metadata(io.BytesIO(lying))
     for damaged in (
         b"\xff\xd8\xff",
         b"\xff\xd8\xff\xe1\0\0",
@@ -205,27 +205,27 @@ def test_a_file_that_is_cut_off_is_no_crash(cut):
         b"\xff\xd8\xff\xe1\0\x20Exif\0\0MM",
     ):
         with pytest.raises(InvalidRequest):
-            inscription(io.BytesIO(damaged))
+            image_metadata(io.BytesIO(damaged))
 
 
 @pytest.mark.parametrize("weight", ["x", None, [1], {"a": 1}, True, 10**400, 1e999, float("nan")])
 def test_a_weight_that_is_no_number_is_said_in_words(weight):
     for name in ("gone", "ink"):
         uses = json.dumps(json.dumps([{"id": name, "weight": weight}]))
-        values, notes = recalled(f"a cat\nSteps: 9, Sampler: Euler, Adapters: {uses}", INK)
+        values, notes = restored(f"a cat\nSteps: 9, Sampler: Euler, Adapters: {uses}", INK)
         assert values["adapters"] == [] and values["steps"] == 9
         assert f"The adapter '{name}'" in notes[0]
 
 
 def test_names_alone_are_adapters_too_and_their_number_is_bounded():
-    values, notes = recalled("a cat\nSteps: 9, Sampler: Euler, Adapters: " + json.dumps(json.dumps(["ink"])), INK)
+    values, notes = restored("a cat\nSteps: 9, Sampler: Euler, Adapters: " + json.dumps(json.dumps(["ink"])), INK)
     assert values["adapters"] == [{"id": "ink"}] and notes == []
-    values, notes = recalled("a cat\nSteps: 9, Sampler: Euler, Adapters: " + json.dumps(json.dumps([7] * 9000)), INK)
+    values, notes = restored("a cat\nSteps: 9, Sampler: Euler, Adapters: " + json.dumps(json.dumps([7] * 9000)), INK)
     assert "It names 9000 adapters, of which the first 50 were looked at." in notes and len(notes) == MAX_USES + 1
 
 
 def test_a_negative_prompt_that_cannot_be_drawn_is_named_once():
-    values, notes = recalled(
+    values, notes = restored(
         "a cat\nNegative prompt: " + "{a|" * 500 + "}" * 500 + "\nSteps: 9, Sampler: Euler, Seed: 1"
     )
     assert values["prompt"] == "a cat" and values["negative_prompt"] == "" and values["steps"] == 9
@@ -249,7 +249,7 @@ FIELDS = ("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Cli
 def restored_or_refused(text: str) -> None:
     """Values that can be painted and notes in words, or one sentence; nothing else."""
     try:
-        values, notes = recalled(text, INK)
+        values, notes = restored(text, INK)
     except AtelierError as error:
         assert "\n" not in str(error)
         return
@@ -294,13 +294,13 @@ def test_numbers_and_lists_beyond_all_bounds(value):
 def test_r1_a_bomb_costs_no_more_than_its_size(data):
     tracemalloc.start()
     with pytest.raises(InvalidRequest):
-        inscription(io.BytesIO(data))
+        image_metadata(io.BytesIO(data))
     assert tracemalloc.get_traced_memory()[1] < 8 * MAX_TEXT + 3 * len(data)
     tracemalloc.stop()
 
 
 def test_r1_a_comment_in_exif_that_leads_in_circles_is_found():
     made = exif(b"ASCII\0\0\0a cat")
-    assert inscription(io.BytesIO(bombs.png(bombs.chunk(b"eXIf", made)))) == "a cat"
+    assert image_metadata(io.BytesIO(bombs.png(bombs.chunk(b"eXIf", made)))) == "a cat"
     with pytest.raises(InvalidRequest, match="does not say"):
-        inscription(io.BytesIO(bombs.png(bombs.chunk(b"eXIf", bombs.exif(9, 4)))))
+        image_metadata(io.BytesIO(bombs.png(bombs.chunk(b"eXIf", bombs.exif(9, 4)))))

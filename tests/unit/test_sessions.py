@@ -10,9 +10,9 @@ import pytest
 from lora.library import Library
 from pipeline.engine import Engine
 from pipeline.profiles import load_profile
-from serving.executor import Errands
-from serving.generation import Studio
-from serving.queue import Turnstile
+from serving.executor import BoundedExecutor
+from serving.generation import GenerationService
+from serving.queue import FairQueue
 from serving.workers.zerogpu import gpu_generator
 from tests.adapters import save_adapter
 from ui.errors import in_words
@@ -27,33 +27,33 @@ def engine(tiny_sdxl):
 
 
 @pytest.fixture
-def studio(engine, tmp_path):
+def service(engine, tmp_path):
     components, composer, _ = engine.load()
     folder = tmp_path / "shared"
     folder.mkdir()
     save_adapter(components, folder / "ink.safetensors", 1)
     library = Library([(folder, "folder")], composer.shapes, "sdxl")
-    return Studio(engine, library, Turnstile(8, 4), gpu_generator(engine))
+    return GenerationService(engine, library, FairQueue(8, 4), gpu_generator(engine))
 
 
 @pytest.fixture
-def mine(studio, engine, tmp_path):
+def mine(service, engine, tmp_path):
     """The id of an adapter of session A."""
-    return studio.library.upload(save_adapter(engine.load()[0], tmp_path / "x", 5), "x.safetensors", "A").id
+    return service.library.upload(save_adapter(engine.load()[0], tmp_path / "x", 5), "x.safetensors", "A").id
 
 
-async def painted(studio, session, **values) -> tuple[bytes, ...]:
-    return [update async for update in studio.generate(SMALL | values, session)][-1].images
+async def painted(service, session, **values) -> tuple[bytes, ...]:
+    return [update async for update in service.generate(SMALL | values, session)][-1].images
 
 
-def test_i1_a_hundred_pairs_interleaved(studio, mine):
+def test_i1_a_hundred_pairs_interleaved(service, mine):
     """A paints with its own adapter, B without: B's picture is the base's and A's is A's, every time."""
 
     async def pairs():
-        base, styled = await painted(studio, "B"), await painted(studio, "A", adapters=[{"id": mine, "weight": 1}])
+        base, styled = await painted(service, "B"), await painted(service, "A", adapters=[{"id": mine, "weight": 1}])
         assert base != styled
         for i in range(100):
-            jobs = [painted(studio, "A", adapters=[{"id": mine, "weight": 1}]), painted(studio, "B")]
+            jobs = [painted(service, "A", adapters=[{"id": mine, "weight": 1}]), painted(service, "B")]
             # Now one of them is first, now the other.
             order = (0, 1) if i % 2 else (1, 0)
             got = dict(zip(order, await asyncio.gather(*(jobs[k] for k in order))))
@@ -62,44 +62,44 @@ def test_i1_a_hundred_pairs_interleaved(studio, mine):
     asyncio.run(pairs())
 
 
-def test_i3_another_session_cannot_use_or_export_it(studio, mine):
+def test_i3_another_session_cannot_use_or_export_it(service, mine):
     async def export(session):
-        return [pair async for pair in studio.export([{"id": mine}], 0, session)]
+        return [pair async for pair in service.export([{"id": mine}], 0, session)]
 
     for session in ("B", "", None):
         with pytest.raises(gr.Error, match="There is no adapter"):
-            asyncio.run(painted(studio, session, adapters=[{"id": mine}]))
+            asyncio.run(painted(service, session, adapters=[{"id": mine}]))
         with pytest.raises(gr.Error, match="There is no adapter"):
-            asyncio.run(painted(studio, session, prompt=f"red apple <lora:{mine}:1>"))
+            asyncio.run(painted(service, session, prompt=f"red apple <lora:{mine}:1>"))
         with pytest.raises(gr.Error, match="There is no adapter"):
             asyncio.run(export(session))
-        studio.forget(session)
-    assert asyncio.run(painted(studio, "A", prompt=f"red apple <lora:{mine}:1>"))
-    studio.forget("A")
+        service.forget(session)
+    assert asyncio.run(painted(service, "A", prompt=f"red apple <lora:{mine}:1>"))
+    service.forget("A")
     with pytest.raises(gr.Error, match="There is no adapter"):
-        asyncio.run(painted(studio, "A", adapters=[{"id": mine}]))
+        asyncio.run(painted(service, "A", adapters=[{"id": mine}]))
 
 
-def test_an_export_waits_for_its_turn_and_gives_it_back(studio, tmp_path, monkeypatch):
+def test_an_export_waits_for_its_turn_and_gives_it_back(service, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
 
     async def both():
-        ticket = studio.turnstile.enter("B", 1.0)
-        updates = studio.export([{"id": "ink", "weight": 0.5}], 0, "A")
+        ticket = service.queue.enter("B", 1.0)
+        updates = service.export([{"id": "ink", "weight": 0.5}], 0, "A")
         first = await anext(updates)
-        studio.turnstile.leave(ticket)
+        service.queue.leave(ticket)
         return first, [update async for update in updates][-1]
 
     (nothing, waiting), (file, details) = asyncio.run(both())
     assert nothing is None and waiting["status"] == "waiting" and waiting["place"] == 1
     assert details["status"] == "done" and details["rank"] == 4 and file["orig_name"] == "atelier-mix.safetensors"
     assert Path(file["path"]).is_relative_to(tmp_path / "cache") and file["size"] > 1000
-    assert studio.turnstile.status() == {"waiting": 0, "running": 0, "expected_seconds": 0}
+    assert service.queue.status() == {"waiting": 0, "running": 0, "expected_seconds": 0}
 
 
 def test_errands_are_bounded_and_a_caller_that_leaves_frees_no_thread():
     async def errands():
-        release, pool = threading.Event(), Errands("test", 1, 1)
+        release, pool = threading.Event(), BoundedExecutor("test", 1, 1)
         jobs = [asyncio.create_task(pool.run(release.wait)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(gr.Error, match="Too many files"), in_words():

@@ -32,7 +32,7 @@ from starlette.types import Receive, Scope, Send
 
 from lora.errors import Described, InvalidRequest
 from serving.jobs import Jobs
-from serving.queue import visitor
+from serving.queue import client_address
 from serving.shares import Shares
 from ui.api.agent_answers import Progress, answer
 from ui.api.endpoint import Endpoint
@@ -112,7 +112,7 @@ class Agents:
         if "mcp-session-id" not in request.headers and not self._open.fits(who, 1):
             words = f"{MOST_PER_ADDRESS} connections of yours are open already, or {MOST_SESSIONS} of all; close one."
             return await refusal(429, words)(scope, receive, send)
-        visitor.set(who)
+        client_address.set(who)
         await self._manager.handle_request(scope, receive, send)
 
     @asynccontextmanager
@@ -120,7 +120,7 @@ class Agents:
         """From when an agent connects until it has gone; then what it brought is deleted."""
         agent = Agent()
         # Begun by the request that connects, so this is its address.
-        with self._open.taken(visitor.get(), 1):
+        with self._open.taken(client_address.get(), 1):
             try:
                 yield agent
             finally:
@@ -150,7 +150,7 @@ class Agents:
         context = self._server.request_context
         # The generators of `spaces` look there for whom they paint.
         LocalContext.request.set(context.request)
-        visitor.set(who := address(context.request.scope))
+        client_address.set(who := address(context.request.scope))
         try:
             with in_words():
                 endpoint = self._endpoints.get(name)

@@ -14,8 +14,8 @@ from pipeline.request.compare import AXES
 from pipeline.request.fields import describe, schemas
 from pipeline.request.picture import MAX_BYTES
 from pipeline.request.request import Limits, usual
-from pipeline.text.prompt_styles import PROMPT_STYLES
-from serving.generation import Studio
+from pipeline.text.prompt_templates import PROMPT_TEMPLATES
+from serving.generation import GenerationService
 from serving.history import History, owner_hash
 from ui.api.endpoint import Endpoint
 from ui.errors import in_words
@@ -28,21 +28,21 @@ OWN_VALUES = {
     "owner": "32 to 128 random letters, digits, - and _, in whose history the pictures are kept; without it none are",
     "dry_run": 'only tell {"expected_seconds", "place": 0 where it would begin at once, "starts_in": seconds}',
 }
-# Our turnstile decides who waits; gradio's own queue only passes on.
+# Our own queue decides who waits; gradio's own queue only passes on.
 UNLIMITED = {"concurrency_limit": None, "queue": True}
 
 
-def add_endpoints(studio: Studio, history: History) -> None:
+def add_endpoints(service: GenerationService, history: History) -> None:
     """Add the endpoints to the Blocks that is being built.
 
     `gr.api` hands over the JSON values as they came. So every value, also one that a widget would have refused or
     changed, meets `GenerationRequest.create` and its sentences.
     """
-    generate = _generate(studio, history)
+    generate = _generate(service, history)
 
     def adapters() -> list[dict]:
         """List the styles that can be put on: id, name, source, triggers, rank, parameters, size, licence, preview."""
-        return [adapter.public() | {"preview": preview_url(adapter)} for adapter in studio.library.all()]
+        return [adapter.public() | {"preview": preview_url(adapter)} for adapter in service.library.all()]
 
     def tokenize(request: gr.Request, prompt: str, adapters: list[str] = []) -> dict:  # noqa: B006
         """Show how a prompt is read: tokens, weights, chunks of 75, what would be dropped or is clamped.
@@ -51,29 +51,29 @@ def add_endpoints(studio: Studio, history: History) -> None:
             prompt: any text
             adapters: ids; `triggers` then tells which of their trigger words the prompt has, and which are missing
         """
-        return studio.tokenize(prompt, adapters, request.session_hash)
+        return service.tokenize(prompt, adapters, request.session_hash)
 
-    def schedule(scheduler: str = studio.engine.limits.scheduler, steps: int = studio.engine.limits.steps) -> dict:
+    def schedule(scheduler: str = service.engine.limits.scheduler, steps: int = service.engine.limits.steps) -> dict:
         """Tell the noise levels that a scheduler goes through, from the first step down to the picture.
 
         Args:
             scheduler: as in /generate
             steps: as in /generate
         """
-        return studio.schedule(scheduler, steps)
+        return service.schedule(scheduler, steps)
 
     def tiers(request: gr.Request) -> list[dict]:
         """List the speed tiers: name, about, the values of a request that they set, and the adapter that they need."""
-        return studio.tiers(request.session_hash)
+        return service.tiers(request.session_hash)
 
     def prompt_styles() -> list[dict]:
         """List the prompt styles: name, prompt with {prompt} where yours goes, and what is added to negative_prompt."""
-        return [asdict(style) for style in PROMPT_STYLES]
+        return [asdict(style) for style in PROMPT_TEMPLATES]
 
-    # A coroutine, so that it runs on the event loop, where the turnstile lives.
+    # A coroutine, so that it runs on the event loop, where the queue lives.
     async def queue() -> dict:
         """Tell how many pictures wait, how many are being painted, and in how many seconds all should be done."""
-        return studio.turnstile.status()
+        return service.queue.status()
 
     async def search_adapters(words: str) -> list[dict]:
         """Find LoRA adapters on the Hugging Face Hub for this base: id, downloads, likes, licence, base, url.
@@ -81,22 +81,22 @@ def add_endpoints(studio: Studio, history: History) -> None:
         Args:
             words: what to look for
         """
-        return await studio.search(words)
+        return await service.search(words)
 
-    fields = schemas(studio.engine.limits)
+    fields = schemas(service.engine.limits)
     mix = {"adapters": fields["adapters"]}
     offer(generate, fields, returns=("images", "details"))
     offer(adapters)
-    offer(_inspect(studio))
+    offer(_inspect(service))
     offer(search_adapters)
-    offer(_export(studio), mix | {"rank": {"minimum": 0, "maximum": MAX_RANK}}, returns=("file", "details"))
+    offer(_export(service), mix | {"rank": {"minimum": 0, "maximum": MAX_RANK}}, returns=("file", "details"))
     offer(tokenize)
     offer(queue)
     offer(schedule, {name: fields[name] for name in ("scheduler", "steps")})
     offer(tiers)
     offer(prompt_styles)
     sides = {"x_axis": {"enum": [*AXES]}, "y_axis": {"enum": ["", *AXES]}}
-    offer(compare.endpoint(studio, generate, history), fields | sides, returns=("sheet", "details"))
+    offer(compare.endpoint(service, generate, history), fields | sides, returns=("sheet", "details"))
 
 
 def offer(function: Callable, limits: Mapping[str, dict] | None = None, returns: tuple[str, ...] = ()) -> None:
@@ -108,10 +108,10 @@ def offer(function: Callable, limits: Mapping[str, dict] | None = None, returns:
     gr.context.Context.root_block.endpoints[function.__name__] = Endpoint.of(function, limits, returns)
 
 
-def _generate(studio: Studio, history: History):
-    limits, default_adapters = studio.engine.limits, studio.default_adapters
+def _generate(service: GenerationService, history: History):
+    limits, default_adapters = service.engine.limits, service.default_adapters
     nothing = usual(limits)
-    default_negative, uploads = studio.profile.negative_prompt, upload_route()
+    default_negative, uploads = service.profile.negative_prompt, upload_route()
 
     async def generate(
         request: gr.Request,
@@ -148,9 +148,9 @@ def _generate(studio: Studio, history: History):
             values["image"] = await uploaded_bytes("image", image, uploads, MAX_BYTES)
             dry = switch("dry_run", dry_run)
         if dry:
-            yield [], studio.foresee(values, request.session_hash)
+            yield [], service.estimate(values, request.session_hash)
             return
-        async with aclosing(studio.generate(values, request.session_hash)) as updates:
+        async with aclosing(service.generate(values, request.session_hash)) as updates:
             async for update in updates:
                 with in_words():
                     files = await picture_files(update.images, update.details.get("seeds", []))
@@ -170,7 +170,7 @@ def in_api_words(limits: Limits) -> str:
     return "\n".join([about, "", "Args:", *(f"    {name}: {row}" for name, row in rows.items())])
 
 
-def _inspect(studio: Studio):
+def _inspect(service: GenerationService):
     uploads = upload_route()
 
     async def inspect_adapter(request: gr.Request, file: FileData | None = None, repo_id: str = "") -> dict:
@@ -182,12 +182,12 @@ def _inspect(studio: Studio):
             file: a .safetensors file, where repo_id is empty
             repo_id: "owner/repo" on the Hugging Face Hub, with @revision and /file.safetensors if need be
         """
-        return await studio.inspect(file, repo_id, request.session_hash, uploads)
+        return await service.inspect(file, repo_id, request.session_hash, uploads)
 
     return inspect_adapter
 
 
-def _export(studio: Studio):
+def _export(service: GenerationService):
     async def export_adapters(request: gr.Request, adapters: list[dict], rank: int = 0) -> tuple[FileData, dict]:
         """Write a mix of adapters as one .safetensors file, which at weight 1 is the mix.
 
@@ -195,7 +195,7 @@ def _export(studio: Studio):
             adapters: as in /generate
             rank: 0 keeps plain LoRAs exact; 1 to 1024 cuts each layer to that rank
         """
-        async with aclosing(studio.export(adapters, rank, request.session_hash)) as updates:
+        async with aclosing(service.export(adapters, rank, request.session_hash)) as updates:
             async for file, details in updates:
                 yield file, details
 

@@ -129,8 +129,8 @@ def app_arguments(
             return Response(status_code=404)
         return FileResponse(adapter.preview) if adapter.preview else Response(status_code=404)
 
-    def looks(request: Request) -> Response:
-        return FileResponse(PAGES / "paint" / "looks.webp")
+    def templates(request: Request) -> Response:
+        return FileResponse(PAGES / "paint" / "templates.webp")
 
     async def no_endpoint(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": "There is no such endpoint."}, status_code=404)
@@ -146,7 +146,12 @@ def app_arguments(
 
     return {
         "lifespan": guarded,
-        "routes": [Route("/style/{id}", preview), Route("/looks.webp", looks), *history_routes(history), *routes],
+        "routes": [
+            Route("/style/{id}", preview),
+            Route("/templates.webp", templates),
+            *history_routes(history),
+            *routes,
+        ],
         # What gradio lets through when a name or a function number is not one of its own.
         "exception_handlers": {FnIndexInferError: no_endpoint, KeyError: no_endpoint},
     }

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from serving.generation import Studio
+from serving.generation import GenerationService
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -28,13 +28,13 @@ def version() -> str:
     return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
 
-def status_routes(studio: Studio) -> list[Route]:
+def status_routes(service: GenerationService) -> list[Route]:
     """/status for people, /status.json or /status?format=json for programs."""
     began = time.monotonic()
 
-    # A coroutine: it runs on the event loop, where the turnstile lives.
+    # A coroutine: it runs on the event loop, where the queue lives.
     async def status(request: Request) -> Response:
-        facts = {"version": version(), "uptime_seconds": round(time.monotonic() - began), **studio.state()}
+        facts = {"version": version(), "uptime_seconds": round(time.monotonic() - began), **service.state()}
         if request.url.path.endswith(".json") or request.query_params.get("format") == "json":
             return JSONResponse(facts, headers={"Cache-Control": "no-store"})
         rows = "".join(f"<tr><td>{escape(name)}<td>{escape(value)}" for name, value in _lines(facts))

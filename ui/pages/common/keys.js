@@ -8,7 +8,7 @@ const KEYS = [
 ];
 const TYPING = "input:not([type=checkbox]), textarea, select, [contenteditable=true]";
 // What is laid out for walking through with the arrows.
-const WALKS = ".cards, .looks, [data-walk]";
+const WALKS = ".cards, .templates, [data-walk]";
 
 // What is fixed to the window, as the buttons are on a phone, has no offsetParent.
 const seen = (node) => node.getClientRects().length > 0;
@@ -27,7 +27,7 @@ function pressed(key) {
   if (key === "?") return part("sheet").showModal(), true;
   if (key === "/") return document.querySelector("#prompt textarea")?.focus(), true;
   if (key === "ArrowRight" || key === "ArrowLeft") return walk(document.activeElement, key === "ArrowRight" ? 1 : -1);
-  const tab = /^[1-9]$/.test(key) && document.querySelectorAll("#rooms [role=tab]")[key - 1];
+  const tab = /^[1-9]$/.test(key) && document.querySelectorAll("#pages [role=tab]")[key - 1];
   tab && tab.click();
   return Boolean(tab);
 }

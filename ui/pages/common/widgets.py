@@ -44,19 +44,19 @@ def token_counter() -> gr.HTML:
 
 
 def forecast() -> gr.HTML:
-    """What painting would come to, in a line. Value: what `Studio.foresee` gives, or `{"error": words}`.
+    """What painting would come to, in a line. Value: what `GenerationService.estimate` gives, or `{"error": words}`.
 
     Has an event `ask`, from time to time, for a queue moves.
     """
     return _widget("paint/forecast", {})
 
 
-def prompt_looks(looks: list[dict], hint: str) -> gr.HTML:
-    """Pictures of prompt styles (`name`, `prompt` with {prompt}, `negative`) that write their words into the prompt.
+def prompt_templates(templates: list[dict], hint: str) -> gr.HTML:
+    """Pictures of prompt templates (`name`, `prompt` with {prompt}, `negative`) that write their words into the prompt.
 
     Has an event `pick`: the value's `negative` is to be added to what is left out where it is `on`, or taken away.
     """
-    return _widget("paint/looks", None, looks=looks, hint=hint)
+    return _widget("paint/templates", None, templates=templates, hint=hint)
 
 
 def picture_reader(most_bytes: int) -> gr.HTML:
@@ -65,7 +65,7 @@ def picture_reader(most_bytes: int) -> gr.HTML:
     Has an event `read` with the uploaded `file` and a `number`; the property `answer` with the same number takes the
     `notes` on what could not be restored, and what is `done`, or an `error`.
     """
-    return _widget("paint/recall", None, answer=None, most_bytes=most_bytes)
+    return _widget("paint/restore", None, answer=None, most_bytes=most_bytes)
 
 
 def picture_history() -> gr.HTML:

@@ -12,7 +12,7 @@ from pipeline.request.checks import switch
 from pipeline.request.compare import AXES, MAX_CELLS, listed
 from pipeline.request.picture import MAX_BYTES
 from pipeline.request.request import usual
-from serving.generation import Studio, Update
+from serving.generation import GenerationService, Update
 from serving.history import History, owner_hash
 from serving.jobs import Jobs
 from ui.errors import in_words
@@ -23,9 +23,9 @@ from ui.web.files import picture_file, upload_route, uploaded_bytes
 SIDES = ("x_axis", "x_values", "y_axis", "y_values")
 
 
-def endpoint(studio: Studio, generate: Callable, history: History) -> Callable:
+def endpoint(service: GenerationService, generate: Callable, history: History) -> Callable:
     """/compare, with the parameters of /generate, whatever they are, after its own."""
-    uploads, fields = upload_route(), usual(studio.engine.limits)
+    uploads, fields = upload_route(), usual(service.engine.limits)
 
     def own(request: gr.Request, prompt: str, x_axis: str, x_values: list, y_axis: str = "", y_values: list = [],  # noqa: B006
             dry_run: bool = False, owner: str = "") -> tuple[FileData, dict]: ...  # fmt: skip
@@ -52,9 +52,9 @@ def endpoint(studio: Studio, generate: Callable, history: History) -> Callable:
             keeper = (owner_hash(values["owner"]), token_urlsafe(16)) if values["owner"] != "" else None
         asked = {name: values[name] for name in fields}, {name: values[name] for name in SIDES}, request.session_hash
         if dry:
-            yield None, await studio.plan(*asked)
+            yield None, await service.plan(*asked)
             return
-        async with aclosing(_with_files(studio.compare(*asked), history, keeper)) as events:
+        async with aclosing(_with_files(service.compare(*asked), history, keeper)) as events:
             async for event in events:
                 yield event.pop("sheet", None), event
 
@@ -93,37 +93,37 @@ async def _with_files(
 
 
 def add_compare_page(
-    studio: Studio, jobs: Jobs, history: History, fields: dict[str, gr.components.Component], room: gr.Tab
+    service: GenerationService, jobs: Jobs, history: History, fields: dict[str, gr.components.Component], tab: gr.Tab
 ) -> None:
     """Add the room to the tab that is being built. All but the axes is as set in the room where one paints."""
-    styles = [{"id": adapter.id, "name": adapter.name} for adapter in studio.library.all()]
+    styles = [{"id": adapter.id, "name": adapter.name} for adapter in service.library.all()]
     with gr.Column(elem_id="comparison"):
         with gr.Column(elem_id="compare-ask"):
-            axes = compare_axes(AXES, styles, list(studio.engine.limits.schedulers), MAX_CELLS)
+            axes = compare_axes(AXES, styles, list(service.engine.limits.schedulers), MAX_CELLS)
             with gr.Row(elem_id="compare-act"):
                 start = gr.Button("Compare", variant="primary", elem_id="compare")
                 cancel = gr.Button("Cancel", variant="stop", elem_id="compare-cancel")
         board = compare_board()
-    asked = _reader(studio, fields, axes)
+    asked = _reader(service, fields, axes)
     inputs = [axes, *fields.values()]
-    wire_job(jobs, "comparison", board, inputs, (start, cancel), _work(studio, history, asked))
+    wire_job(jobs, "comparison", board, inputs, (start, cancel), _work(service, history, asked))
 
     async def cost(request: gr.Request, *values: object) -> gr.HTML:
         try:
-            plan = await studio.plan(*await asked(values, request.session_hash))
+            plan = await service.plan(*await asked(values, request.session_hash))
         except gr.Error as error:
             plan = {"error": error.message}
-        known = studio.library.all(request.session_hash)
+        known = service.library.all(request.session_hash)
         return gr.HTML(plan=plan, styles=[{"id": adapter.id, "name": adapter.name} for adapter in known])
 
-    gr.on([axes.change, room.select], cost, inputs, axes, **WHILE_EDITING)
+    gr.on([axes.change, tab.select], cost, inputs, axes, **WHILE_EDITING)
 
 
-def _reader(studio: Studio, fields: dict[str, gr.components.Component], axes: gr.HTML) -> Callable:
+def _reader(service: GenerationService, fields: dict[str, gr.components.Component], axes: gr.HTML) -> Callable:
     uploads = upload_route()
 
     async def asked(values: Sequence[object], session: str) -> tuple[dict, dict, str]:
-        """The values of the widgets, the axes' first, as the studio wants them."""
+        """The values of the widgets, the axes' first, as the service wants them."""
         raw = dict(zip(fields, values[1:]))
         with in_words():
             raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
@@ -132,10 +132,10 @@ def _reader(studio: Studio, fields: dict[str, gr.components.Component], axes: gr
     return asked
 
 
-def _work(studio: Studio, history: History, asked: Callable) -> Callable:
+def _work(service: GenerationService, history: History, asked: Callable) -> Callable:
     async def work(secret: str, job: str, values: Sequence[object], session: str) -> AsyncIterator[dict]:
         shown, cells = {}, []
-        comparison = studio.compare(*await asked(values, session), page=True)
+        comparison = service.compare(*await asked(values, session), page=True)
         async with aclosing(_with_files(comparison, history, (owner_hash(secret), job))) as events:
             async for event in events:
                 if event["status"] == "planned":

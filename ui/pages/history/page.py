@@ -10,7 +10,7 @@ from lora.errors import UnknownPicture
 from pipeline.metadata import infotext
 from pipeline.request.checks import text, whole
 from pipeline.request.request import MAX_IMAGES
-from serving.generation import Studio
+from serving.generation import GenerationService
 from serving.history import History, owner_hash
 from ui.api.endpoints import offer
 from ui.errors import in_words
@@ -95,29 +95,29 @@ def _answered(ask: Callable[[dict], Awaitable[dict]]) -> Callable:
     return listen
 
 
-def add_restoring(studio: Studio, history: History, page: Widgets, gallery: gr.HTML, rooms: gr.Tabs) -> None:
+def add_restoring(service: GenerationService, history: History, page: Widgets, gallery: gr.HTML, tabs: gr.Tabs) -> None:
     """Set the widgets of a request as a picture of the history or a file says that it was made."""
     album, uploads, fields, reader = Album(history), upload_route(), page.fields, page.reader
-    outputs = [*fields.values(), reader, rooms]
+    outputs = [*fields.values(), reader, tabs]
 
-    def restored(recalled: dict, number: object, what: str) -> dict:
+    def set_widgets(restored: dict, number: object, what: str) -> dict:
         done, names = REUSES[what]
         # A picture to start from is in no file.
-        values = recalled["values"] | {"image": None}
-        answer = {"number": number, "done": done, "notes": [] if names else recalled["notes"]}
+        values = restored["values"] | {"image": None}
+        answer = {"number": number, "done": done, "notes": [] if names else restored["notes"]}
         changed = {fields[name]: values[name] for name in names or values if name in fields}
-        return changed | {reader: gr.HTML(answer=answer), rooms: gr.Tabs(selected="paint")}
+        return changed | {reader: gr.HTML(answer=answer), tabs: gr.Tabs(selected="paint")}
 
     async def read(event: gr.EventData, request: gr.Request) -> dict:
         number = event._data.get("number")
         try:
-            recalled = await studio.read_picture(event._data.get("file"), request.session_hash, uploads, page=True)
+            restored = await service.read_picture(event._data.get("file"), request.session_hash, uploads, page=True)
         except gr.Error as error:
             return {
                 reader: gr.HTML(answer={"number": number, "error": error.message}),
-                rooms: gr.Tabs(selected="paint"),
+                tabs: gr.Tabs(selected="paint"),
             }
-        return restored(recalled, number, "all")
+        return set_widgets(restored, number, "all")
 
     async def reuse(event: gr.EventData, request: gr.Request) -> dict:
         data = event._data
@@ -125,7 +125,9 @@ def add_restoring(studio: Studio, history: History, page: Widgets, gallery: gr.H
             said = await album.said(data.get("owner"), data.get("id"), data.get("picture"))
             with in_words():
                 what = data.get("what")
-                return restored(studio.recalled(said, request.session_hash), None, what if what in REUSES else "all")
+                return set_widgets(
+                    service.restored(said, request.session_hash), None, what if what in REUSES else "all"
+                )
         except gr.Error as error:
             return {reader: gr.HTML(answer={"error": error.message})}
 
@@ -133,7 +135,7 @@ def add_restoring(studio: Studio, history: History, page: Widgets, gallery: gr.H
     gallery.reuse(reuse, outputs=outputs, api_name="restore_kept", **HIDDEN)
 
 
-def add_history_endpoints(studio: Studio, history: History) -> None:
+def add_history_endpoints(service: GenerationService, history: History) -> None:
     """Add the endpoints to the Blocks that is being built."""
     album, uploads = Album(history), upload_route()
 
@@ -148,7 +150,7 @@ def add_history_endpoints(studio: Studio, history: History) -> None:
             limit: sets, 1 to 200
             before: the id of the last set of the page before
         """
-        with studio.journal.entry("history", None):
+        with service.request_log.entry("history", None):
             return await album.page(owner, search, limit, before)
 
     async def forget_picture(owner: str, id: str, picture: int = -1) -> dict:
@@ -159,7 +161,7 @@ def add_history_endpoints(studio: Studio, history: History) -> None:
             id: of the set
             picture: its number in the set, or -1 for all of it
         """
-        with studio.journal.entry("forget_picture", None):
+        with service.request_log.entry("forget_picture", None):
             return {"pictures": await album.forget(owner, id, picture)}
 
     async def read_picture(request: gr.Request, file: FileData) -> dict:
@@ -170,7 +172,7 @@ def add_history_endpoints(studio: Studio, history: History) -> None:
         Args:
             file: the picture
         """
-        return await studio.read_picture(file, request.session_hash, uploads)
+        return await service.read_picture(file, request.session_hash, uploads)
 
     offer(history, {"limit": {"minimum": 1, "maximum": MOST_LISTED}})
     offer(forget_picture, {"picture": {"minimum": -1, "maximum": MAX_IMAGES - 1}})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from pipeline.request.request import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, SEEDS, UPSCALERS, usual
-from serving.generation import Studio
+from serving.generation import GenerationService
 from ui.pages.common.widgets import noise_levels
 
 
@@ -18,14 +18,14 @@ class Panel:
     draw_seed: gr.Button
 
 
-def add_panel(studio: Studio, styles: gr.HTML) -> Panel:
+def add_panel(service: GenerationService, styles: gr.HTML) -> Panel:
     """Place the panel and wire what happens within it. A few-step tier puts its adapter on `styles`."""
-    limits, nothing = studio.engine.limits, usual(studio.engine.limits)
+    limits, nothing = service.engine.limits, usual(service.engine.limits)
     with gr.Accordion("Settings", open=False):
-        tiers = {tier["name"]: tier for tier in studio.tiers()}
+        tiers = {tier["name"]: tier for tier in service.tiers()}
         with gr.Row(elem_id="tiers"):
             buttons = [gr.Button(name, size="sm") for name in tiers]
-        sampling = _sampling(studio)
+        sampling = _sampling(service)
         for button, tier in zip(buttons, tiers.values()):
             _choose(button, tier, sampling, styles)
         with gr.Accordion("Start from a picture", open=False):
@@ -41,10 +41,10 @@ def add_panel(studio: Studio, styles: gr.HTML) -> Panel:
     return Panel({**sampling, **start, **hires, **fine, "seed": seed}, draw_seed)
 
 
-def _sampling(studio: Studio) -> dict[str, gr.components.Component]:
-    limits = studio.engine.limits
+def _sampling(service: GenerationService) -> dict[str, gr.components.Component]:
+    limits = service.engine.limits
     size = {"minimum": limits.size_min, "maximum": limits.size_max, "step": limits.size_step}
-    negative = gr.Textbox(studio.profile.negative_prompt, label="Negative prompt", max_lines=4, elem_id="negative")
+    negative = gr.Textbox(service.profile.negative_prompt, label="Negative prompt", max_lines=4, elem_id="negative")
     with gr.Row():
         width = gr.Slider(**size, value=limits.width, label="Width")
         height = gr.Slider(**size, value=limits.height, label="Height")
@@ -54,9 +54,9 @@ def _sampling(studio: Studio) -> dict[str, gr.components.Component]:
     with gr.Row():
         scheduler = gr.Dropdown(list(limits.schedulers), value=limits.scheduler, label="Scheduler")
         images = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Pictures")
-    levels = noise_levels(studio.schedule(limits.scheduler, limits.steps))
+    levels = noise_levels(service.schedule(limits.scheduler, limits.steps))
     gr.on(
-        [scheduler.change, steps.release], studio.schedule, [scheduler, steps], levels, preprocess=False,
+        [scheduler.change, steps.release], service.schedule, [scheduler, steps], levels, preprocess=False,
         show_progress="hidden", trigger_mode="always_last", api_visibility="private", api_name="levels",
         concurrency_limit=None,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import gradio as gr
 
 from lora.adapter import BURNS
-from serving.generation import Studio
+from serving.generation import GenerationService
 from ui.pages.common.widgets import style_cards
 from ui.web.app import preview_url
 from ui.web.files import upload_route
@@ -14,21 +14,21 @@ from ui.web.files import upload_route
 Ask = Callable[[dict, str], Awaitable[dict]]
 
 
-def add_styles(studio: Studio) -> gr.HTML:
+def add_styles(service: GenerationService) -> gr.HTML:
     """Place the panel and wire the questions that it asks the server."""
-    cards = [adapter.public() | {"preview": preview_url(adapter)} for adapter in studio.library.all()]
-    styles = style_cards(studio.default_adapters, cards, studio.library.file_bytes, BURNS)
+    cards = [adapter.public() | {"preview": preview_url(adapter)} for adapter in service.library.all()]
+    styles = style_cards(service.default_adapters, cards, service.library.file_bytes, BURNS)
     uploads = upload_route()
 
     async def inspect(data: dict, session: str) -> dict:
         asked = data.get("file"), data.get("repo_id", ""), session, uploads
-        return {"style": await studio.inspect(*asked, page=True)}
+        return {"style": await service.inspect(*asked, page=True)}
 
     async def search(data: dict, session: str) -> dict:
-        return {"found": await studio.search(data.get("words"), session, page=True)}
+        return {"found": await service.search(data.get("words"), session, page=True)}
 
     async def export(data: dict, session: str) -> dict:
-        async with aclosing(studio.export(data.get("adapters"), 0, session, page=True)) as updates:
+        async with aclosing(service.export(data.get("adapters"), 0, session, page=True)) as updates:
             async for file, details in updates:
                 if file:
                     return {"file": file | {"url": f"gradio_api/file={file['path']}"}, "details": details}

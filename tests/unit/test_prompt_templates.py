@@ -4,19 +4,19 @@ import pytest
 
 from lora.errors import InvalidRequest
 from pipeline.text.prompt import parse, plain
-from pipeline.text.prompt_styles import PLACE, PROMPT_STYLES, apply
+from pipeline.text.prompt_templates import PROMPT_TEMPLATES, SLOT, apply
 from pipeline.text.variants import adapter_tags, combinations
 
 
 def test_there_are_many_and_each_is_its_own():
-    assert len(PROMPT_STYLES) >= 32
+    assert len(PROMPT_TEMPLATES) >= 32
     for field in ("name", "prompt"):
-        assert len({getattr(style, field) for style in PROMPT_STYLES}) == len(PROMPT_STYLES)
+        assert len({getattr(style, field) for style in PROMPT_TEMPLATES}) == len(PROMPT_TEMPLATES)
 
 
-@pytest.mark.parametrize("style", PROMPT_STYLES, ids=lambda style: style.name)
+@pytest.mark.parametrize("style", PROMPT_TEMPLATES, ids=lambda style: style.name)
 def test_a_template_holds_the_prompt_once_and_nothing_that_a_prompt_reads_as_a_sign(style):
-    assert style.prompt.count(PLACE) == 1 and style.negative and style.name.isprintable()
+    assert style.prompt.count(SLOT) == 1 and style.negative and style.name.isprintable()
     text, negative = apply([style.name], "a fox")
     assert "a fox" in text and negative == style.negative
     for written in (text, negative):

@@ -1,9 +1,9 @@
 """Draw the pictures of the prompt styles: one icon each, changed by hand-written filters as its words would have it.
 
-    python -m assets.recipe.looks
+    python -m assets.recipe.prompt_templates
 
 They are drawings, not what any model paints: they say at a glance what kind of picture the words ask for. Writes
-`ui/pages/paint/looks.webp`, eight a row in the order of `pipeline/text/prompt_styles.json`.
+`ui/pages/paint/templates.webp`, eight a row in the order of `pipeline/text/prompt_templates.json`.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from scipy.spatial import cKDTree
 from assets.recipe.common import ROOT, arguments
 from assets.recipe.data import SIZE, over, read
 from assets.recipe.styles import blueprint, blurred, edges, grey, image, neon, pixel, poster
-from pipeline.text.prompt_styles import PROMPT_STYLES
+from pipeline.text.prompt_templates import PROMPT_STYLES
 
-OUTPUT, SIDE, COLUMNS = ROOT / "ui" / "pages" / "paint" / "looks.webp", 96, 8
+OUTPUT, SIDE, COLUMNS = ROOT / "ui" / "pages" / "paint" / "templates.webp", 96, 8
 Y, X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
 RNG = np.random.default_rng(7)
 GRAIN = RNG.standard_normal((SIZE, SIZE, 1)).astype(np.float32)
