@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lora.names import is_text
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -72,7 +74,7 @@ class AdapterUse:
     def weight_of(self, component: str, path: str) -> float:
         """The weight of one layer, while it is active."""
         weight, text_weight = self.weights
-        if component != "unet":
+        if is_text(component):
             return text_weight
         inside = [(len(name), factor) for name, factor in self.blocks if in_block(path, name)]
         return weight * max(inside)[1] if inside else weight

@@ -18,7 +18,7 @@ from lora.deltas import Delta, LoraDelta, merge_into
 from lora.errors import UnfitAdapter, shown
 from lora.formats import Deltas, read_adapter
 from lora.inspection import Fit, fit
-from lora.names import Layer
+from lora.names import Layer, is_text
 
 CACHE_BYTES, SPARE_BYTES = 512 * 2**20, 512 * 2**20
 
@@ -110,7 +110,7 @@ class Composer:
     @property
     def text_state(self) -> frozenset:
         """What is on the layers of the text encoders; equal where they give equal encodings."""
-        return frozenset((layer, terms) for layer, terms in self._on.items() if layer[0] != "unet")
+        return frozenset((layer, terms) for layer, terms in self._on.items() if is_text(layer[0]))
 
     @property
     def count(self) -> int:
@@ -178,7 +178,7 @@ class Composer:
         if not found.fits:
             raise UnfitAdapter(f"Adapter {shown(use.adapter.id)} {found.reason}")
         for name, _ in use.blocks:
-            if not any(component == "unet" and in_block(path, name) for component, path in self.shapes):
+            if not any(not is_text(component) and in_block(path, name) for component, path in self.shapes):
                 raise UnfitAdapter(f"This model has no block {shown(name)} for adapter {shown(use.adapter.id)}.")
         return AppliedAdapter(use, len(found.matched), tuple(".".join(layer) for layer in found.unmatched))
 
@@ -189,7 +189,7 @@ class Composer:
             active = use.active(progress)
             for layer in self._read(use.adapter).deltas:
                 # The text is encoded once, before the first step, with all adapters of the mix.
-                if layer in self.shapes and (active or layer[0] != "unet"):
+                if layer in self.shapes and (active or is_text(layer[0])):
                     weights.setdefault(layer, {}).setdefault(use.adapter.sha256, []).append(use.weight_of(*layer))
         terms = {
             layer: tuple((digest, total) for digest, parts in own.items() if (total := round(math.fsum(parts), 9)))

@@ -13,6 +13,7 @@ from lora.deltas import LoraDelta, merged
 from lora.errors import InvalidRequest
 from lora.files import sha256
 from lora.formats import MAX_RANK
+from lora.names import is_text
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def export(
         up, down, cut, size = _factors(original, terms, rank)
         exact, lost, total = exact + (cut is None), lost + (cut or 0.0), total + size
         # Files have always said text_model, whichever the version of transformers.
-        name = f"{component}.{layer}" if component == "unet" else f"{component}.{_with_text_model(layer)}"
+        name = f"{component}.{_with_text_model(layer) if is_text(component) else layer}"
         tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"] = down.contiguous(), up.contiguous()
         ranks.append(down.shape[0])
     styles = ", ".join(f"{use.adapter.name} {use.weight:g}" for use in mix)

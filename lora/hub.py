@@ -36,11 +36,6 @@ REFERENCE = re.compile(
 )
 ALLOWED = 'of the form "owner/repo", "owner/repo@revision" or "owner/repo/file.safetensors"'
 USUAL = "pytorch_lora_weights.safetensors"
-# The bases that adapters on the Hub name as theirs.
-BASES = {
-    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
-    "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-}
 CANDIDATES, TRIES, LONGEST_PAUSE = 10, 3, 10.0
 T = TypeVar("T")
 
@@ -140,12 +135,12 @@ class Hub:
             self._fetch(found, found.config[0], found.config[1], None, target.with_name(CONFIG), end)
         self._fetch(found, found.file, found.size, found.sha256, target, end)
 
-    def search(self, words: str, family: str, limit: int = 12) -> list[dict]:
-        """The most downloaded LoRA adapters whose card names a base of that family. Raises HubError."""
+    def search(self, words: str, base: str, limit: int = 12) -> list[dict]:
+        """The most downloaded LoRA adapters whose card names that base, of any where it is "". Raises HubError."""
         # Not HfApi.list_models: it takes no time-out, and sleeps for as long as a rate limit says.
         params = {"search": words, "filter": ["lora"], "sort": "downloads", "limit": limit}
-        if family in BASES:
-            params["filter"].append(f"base_model:adapter:{BASES[family]}")
+        if base:
+            params["filter"].append(f"base_model:adapter:{base}")
 
         def ask() -> list[ModelInfo]:
             headers = build_hf_headers(token=False)

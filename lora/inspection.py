@@ -4,21 +4,39 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lora.files import sha256
 from lora.formats import AdapterFile, Deltas, read_adapter
-from lora.names import Layer, Shapes
+from lora.names import Layer, Shapes, is_text
 
-FAMILIES = {"sdxl": "SDXL", "sd15": "Stable Diffusion 1.5", "flux": "Flux", "sd3": "Stable Diffusion 3"}
 EXAMPLES, TAGS, MAX_TEXT = 5, 12, 300
 TRAINING = (
     "modelspec.author", "modelspec.date", "modelspec.license", "modelspec.resolution", "ss_network_module",
     "ss_num_train_images", "ss_num_epochs", "ss_steps", "ss_max_train_steps", "ss_learning_rate", "ss_optimizer",
     "ss_resolution", "ss_training_comment",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FamilyMarks:
+    """How a model family is called, and how an adapter for it is known. What is empty or 0 says nothing.
+
+    `base` is the model on the Hub that its adapters name as theirs; `layers` is found in the names of layers, `width`
+    is a side of a layer of its transformer, `text_width` that of the text in its cross-attention, `metadata` is found
+    in what a file says of its base.
+    """
+
+    name: str
+    title: str
+    base: str = ""
+    layers: str = ""
+    width: int = 0
+    text_width: int = 0
+    second_text_encoder: bool = False
+    metadata: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,8 +83,8 @@ def fit(deltas: Deltas, shapes: Shapes) -> Fit:
 class Verdict:
     """What is known about an adapter file before it is put on.
 
-    `family` is "sdxl", "sd15", "flux", "sd3" or "unknown", and `known_by` says how that is known; `base` is the model
-    that its metadata names. `share` is its number of parameters over that of the base's layers. `groups` tells layers,
+    `family` is the name of one, or "unknown", and `known_by` says how that is known; `base` is the model that its
+    metadata names. `share` is its number of parameters over that of the base's layers. `groups` tells layers,
     rank and alpha (from, to) by component.
     """
 
@@ -128,44 +146,50 @@ class Verdict:
         }
 
 
-def inspect(path: Path, shapes: Shapes, base_family: str, header_only: bool = True) -> Verdict:
-    """Judge a file for a base model of that family whose layers have those shapes.
+def inspect(
+    path: Path, shapes: Shapes, base_family: str, header_only: bool = True, families: Sequence[FamilyMarks] = ()
+) -> Verdict:
+    """Judge a file for a base model of that family whose layers have those shapes; `families` are known by name.
 
     Reads the header and the alphas, or else all, and then values that are not finite show as well. Raises
     UnreadableAdapter for a file that could not be put on any model.
     """
     file = read_adapter(path, shapes, header_only)
     found = fit(file.deltas, shapes)
-    family, known_by = family_of(file, found, base_family)
+    family, known_by = family_of(file, found, base_family, families)
     reason = f"It {found.reason}"
     if not found.fits and family not in ("unknown", base_family):
-        reason += f" It is an adapter for {FAMILIES[family]}."
+        reason += f" It is an adapter for {next(each.title for each in families if each.name == family)}."
     count, whole = parameters(file), sum(map(math.prod, shapes.values()))
     named = (file.metadata.get(key) for key in ("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture"))
     base = one_line(next(filter(None, named), "unknown"))
     return Verdict(found, reason, family, known_by, base, file, count, count / max(whole, 1), sha256(path))
 
 
-def family_of(file: AdapterFile, found: Fit, base_family: str) -> tuple[str, str]:
+def family_of(file: AdapterFile, found: Fit, base_family: str, families: Sequence[FamilyMarks]) -> tuple[str, str]:
     """The family that an adapter was made for, and how that is known: by names, widths, fit, or only its metadata."""
     names = " ".join(f"{component}.{path}" for component, path in file.deltas)
-    if re.search(r"double_blocks|single_blocks|single_transformer_blocks", names):
-        return "flux", "its layers are named as Flux's"
-    if any(component == "transformer" and 3072 in delta.matrix for (component, _), delta in file.deltas.items()):
-        return "flux", "its layers are as wide as Flux's"
-    if re.search(r"joint_blocks|\btransformer\.transformer_blocks", names):
-        return "sd3", "its layers are named as Stable Diffusion 3's"
-    widths = {d.matrix[1] for (c, path), d in file.deltas.items() if c == "unet" and re.search("attn2.to_[kv]$", path)}
-    if known := {2048: "sdxl", 768: "sd15"}.get(widths.pop() if len(widths) == 1 else 0):
-        return known, "its cross-attention is as wide as that family's text"
+    transformer = [delta for (component, _), delta in file.deltas.items() if component == "transformer"]
+    wide = {side for delta in transformer for side in delta.matrix}
+    for each in families:
+        if each.layers and re.search(each.layers, names):
+            return each.name, f"its layers are named as {each.title}'s"
+        if each.width in wide:
+            return each.name, f"its layers are as wide as {each.title}'s"
+    text = {d.matrix[1] for (c, path), d in file.deltas.items() if not is_text(c) and re.search("attn2.to_[kv]$", path)}
+    for each in families:
+        if text == {each.text_width}:
+            return each.name, "its cross-attention is as wide as that family's text"
     if found.fits and not found.unmatched:
         return base_family, "all of its layers are this model's"
     if any(component == "text_encoder_2" for component, _ in file.deltas):
-        return "sdxl", "it changes a second text encoder"
+        for each in families:
+            if each.second_text_encoder:
+                return each.name, "it changes a second text encoder"
     said = f"{file.metadata.get('ss_base_model_version', '')} {file.metadata.get('modelspec.architecture', '')}".lower()
-    for pattern, name in (("sdxl|xl-v1", "sdxl"), ("sd_v1|diffusion-v1", "sd15"), ("flux", "flux"), ("sd3|v3", "sd3")):
-        if re.search(pattern, said):
-            return name, "its metadata says so"
+    for each in families:
+        if each.metadata and re.search(each.metadata, said):
+            return each.name, "its metadata says so"
     return "unknown", "neither names, shapes nor metadata tell"
 
 

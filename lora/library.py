@@ -13,7 +13,7 @@ from lora.errors import AdapterError, OutOfSpace, UnfitAdapter, UnknownAdapter, 
 from lora.files import CONFIGURED, check_ending, regular_file, sha256
 from lora.formats import AdapterFile, read_adapter
 from lora.hub import USUAL, Hub, parse
-from lora.inspection import Verdict, inspect, one_line, parameters, triggers
+from lora.inspection import FamilyMarks, Verdict, inspect, one_line, parameters, triggers
 from lora.names import Shapes
 from lora.private import PrivateAdapters
 
@@ -59,15 +59,17 @@ class Library:
         family: str = "",
         private: PrivateAdapters | None = None,
         hub: Hub | None = None,
+        families: Sequence[FamilyMarks] = (),
     ):
         """`folders` are (folder, source) pairs; of two adapters with one id the first counts.
 
         A file that is no adapter is left out and logged: one bad file must not keep the rest from being used.
-        `shapes` and `family` are the base model's, which private adapters are held against.
+        `shapes` and `family` are the base model's, which private adapters are held against, `families` all that are
+        known by name.
         """
         self._shared: dict[str, Adapter] = {}
         self._shapes: Mapping = shapes or {}
-        self._family = family
+        self._family, self._families = family, families
         self._private = private or PrivateAdapters()
         self._hub = hub or Hub()
         for folder, source in folders:
@@ -151,7 +153,8 @@ class Library:
 
     def search(self, words: str, family: str, limit: int = 12) -> list[dict]:
         """LoRA adapters on the Hub for a base: id, downloads, likes, licence, base, url. Raises HubError."""
-        return self._hub.search(words, family, limit)
+        base = next((each.base for each in self._families if each.name == family), "")
+        return self._hub.search(words, base, limit)
 
     def forget(self, session: str) -> None:
         """Delete the session's own adapters and their files."""
@@ -170,7 +173,7 @@ class Library:
     ) -> Received:
         try:
             # Whole: what it promises must still be true when it is put on.
-            verdict = inspect(path, self._shapes, self._family, header_only=False)
+            verdict = inspect(path, self._shapes, self._family, header_only=False, families=self._families)
         except UnreadableAdapter as error:
             raise UnreadableAdapter(str(error).replace(path.name, shown(name, 80))) from error
         # A session's name is chosen by its client and no secret, so the id has to be one.

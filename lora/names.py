@@ -1,15 +1,16 @@
-"""The layer that a name in an adapter file means: as diffusers, PEFT, kohya's tools and the original SDXL call it."""
+"""The layer that a name in an adapter file means: as diffusers, PEFT, kohya's tools and the original code call it."""
 
 import re
 from collections.abc import Mapping
 
-# A layer of a model: its component ("unet", "text_encoder", "text_encoder_2") and its path in it.
+# A layer of a model: its component (the denoiser, "unet" or "transformer", or a text encoder) and its path in it.
 Layer = tuple[str, str]
 Shapes = Mapping[Layer, tuple[int, ...]]
 
-COMPONENTS = ("unet", "text_encoder_2", "text_encoder")
+COMPONENTS = ("unet", "transformer", "text_encoder_3", "text_encoder_2", "text_encoder")
+# How kohya's names begin, and the component; "" is the denoiser, whatever that is.
 KOHYA = {
-    "lora_unet_": "unet", "lycoris_": "unet", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2",
+    "lora_unet_": "", "lycoris_": "", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2",
     "lora_te_": "text_encoder",
 }  # fmt: skip
 ENDS = {"conv_in": "input_blocks.0.0", "conv_out": "out.2"}
@@ -19,6 +20,11 @@ EMBEDDINGS = {
 }  # fmt: skip
 RESNET = {"conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "conv2": "out_layers.3"}
 RESNET["conv_shortcut"] = "skip_connection"
+
+
+def is_text(component: str) -> bool:
+    """Whether it is a text encoder; else it is the denoiser."""
+    return component.startswith("text_encoder")
 
 
 def plain(path: str) -> str:
@@ -34,26 +40,27 @@ class Names:
     def __init__(self, shapes: Shapes):
         self._layers: dict[str, list[Layer]] = {}
         self._kohya: dict[Layer, Layer] = {}
+        self._denoiser = next((component for component, _ in shapes if not is_text(component)), "unet")
         unet = [path for component, path in shapes if component == "unet"]
         per_block = len({path.split(".")[3] for path in unet if path.startswith("down_blocks.0.resnets.")})
         attended = {path.split(".")[1] for path in unet if re.match(r"up_blocks\.\d+\.attentions\.", path)}
         for layer in shapes:
             component, path = layer
             self._layers.setdefault(path, []).append(layer)
-            other = original(path, per_block, attended) if component == "unet" else f"text_model.{path}"
+            other = f"text_model.{path}" if is_text(component) else original(path, per_block, attended)
             self._kohya |= {(component, name.replace(".", "_")): layer for name in (path, other)}
 
     def layers(self, stem: str) -> list[Layer]:
         """The layers that a name may mean, the likeliest first: where the model has none, the name's own words."""
         for prefix, component in KOHYA.items():
             if stem.startswith(prefix):
-                name = component, stem.removeprefix(prefix)
+                name = component or self._denoiser, stem.removeprefix(prefix)
                 return [self._kohya.get(name, name)]
         stem = stem.removeprefix("base_model.model.")
         component, _, path = stem.partition(".")
-        if component in COMPONENTS or component == "transformer":
+        if component in COMPONENTS:
             return [(component, plain(path))]
-        return self._layers.get(plain(stem)) or [("unet", plain(stem))]
+        return self._layers.get(plain(stem)) or [(self._denoiser, plain(stem))]
 
 
 def original(path: str, per_block: int, attended: set[str]) -> str:

@@ -12,14 +12,15 @@ from lora.adapter import AdapterMix
 from lora.composition import AppliedAdapter, Composer
 from lora.errors import PaintingFailed
 from lora.export import Exported, export
+from pipeline.families import Components
 from pipeline.metadata import infotext
-from pipeline.profiles import Components, ModelProfile, load
+from pipeline.profiles import ModelProfile, load
 from pipeline.request.request import GenerationRequest, Limits, Pass
 from pipeline.sampling import schedulers
 from pipeline.sampling.decode import Previewer, decode, encode_png
 from pipeline.sampling.denoise import Denoised, denoise
 from pipeline.sampling.latents import encode_image, enlarged, initial_noise, noised
-from pipeline.text import conditioning
+from pipeline.text import conditioning, tokens
 from pipeline.text.variants import Wildcards
 
 
@@ -86,8 +87,7 @@ class Engine:
         with self._loading:
             if self._loaded is None:
                 components = load(self.profile)
-                previewer = Previewer(components.vae, components.unet.config.in_channels)
-                self._loaded = components, Composer(components.adaptable()), previewer
+                self._loaded = components, Composer(components.adaptable()), Previewer(components)
             return self._loaded
 
     def generate(self, request: GenerationRequest, previews: bool = True) -> Iterator[DenoiseStep | Generation]:
@@ -123,7 +123,7 @@ class Engine:
                                 composer.apply(mix, denoised.done / stage.steps)
                         before += stage.steps
                         watch.lap("denoise")
-                    image = decode(components.vae, finite(latents))
+                    image = decode(components, finite(latents))
                     images.append(encode_png(image, infotext.write(settings, index) if request.metadata else ""))
                     watch.lap("decode")
                 generation = Generation(tuple(images), settings | {"timings": watch.timings()})
@@ -152,12 +152,12 @@ class Engine:
         it, `clamped` in words, and what would be dropped: nothing.
         """
         components, _, _ = self.load()
-        return conditioning.explain(components.tokenizers, prompt, self.limits.steps, wildcards)
+        return tokens.explain(components.tokenizers, prompt, self.limits.steps, wildcards)
 
     def sigmas(self, scheduler: str, steps: int) -> list[float]:
         """The noise levels of a preset over so many steps, falling, standard deviations relative to the picture."""
         components, _, _ = self.load()
-        return schedulers.sigmas(scheduler, components.scheduler_config, steps, components.family)
+        return schedulers.sigmas(scheduler, components.scheduler_config, steps, components.family.ays)
 
     def expected_seconds(self, request: GenerationRequest) -> float:
         """Predicted run time: measured seconds per step and pixel, or the profile's guess before the first run."""
@@ -197,7 +197,7 @@ class Engine:
     def _settings(
         self, components: Components, request: GenerationRequest, applied: tuple[AppliedAdapter, ...], scale: float
     ) -> dict:
-        read = conditioning.explain(components.tokenizers, request.texts[0][0], request.steps)
+        read = tokens.explain(components.tokenizers, request.texts[0][0], request.steps)
         return {
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
@@ -230,7 +230,7 @@ def _denoise(
 ) -> Iterator[Denoised]:
     """One pass of one image: from noise, from the request's picture, or from the latents of the pass `before`."""
     scheduler, timesteps = schedulers.prepare(
-        request.scheduler, components.scheduler_config, stage.planned, components.family, components.device,
+        request.scheduler, components.scheduler_config, stage.planned, components.family.ays, components.device,
         stage.skipped,
     )  # fmt: skip
     if before is not None:

@@ -6,6 +6,7 @@ from lora.hub import Hub
 from lora.library import Library
 from lora.private import PrivateAdapters
 from pipeline.engine import Engine
+from pipeline.families import known_marks
 from pipeline.profiles import load_profile
 
 BUILT_IN = Path(__file__).resolve().parents[1] / "assets" / "adapters"
@@ -24,7 +25,7 @@ def open_engine(
     folders = [(BUILT_IN, "built-in")] if engine.profile.name == "embedded" else []
     folders += [(adapters_dir, "folder")] if adapters_dir else []
     components, composer, _ = engine.load()
-    library = Library(folders, composer.shapes, components.family, private, hub)
+    library = Library(folders, composer.shapes, components.family.name, private, hub, known_marks())
     for identity, repository, file in engine.profile.hub_adapters:
         library.add_from_hub(identity, repository, file)
     return engine, library

@@ -243,7 +243,7 @@ class GenerationService:
     async def search(self, words: object, session: str = "", page: bool = False) -> list[dict]:
         """Adapters on the Hub for this model's family. Raises gradio errors only."""
         with in_words(), self.request_log.entry("search_adapters", session, page):
-            found = self._fetchers.run(self.library.search, text("words", words), self.profile.family)
+            found = self._fetchers.run(self.library.search, text("words", words), self.profile.family.name)
             return await found
 
     async def export(

@@ -28,11 +28,11 @@ def save_adapter(
     components: Components, path: Path, seed: int, *, text: bool = True, metadata: dict | None = None
 ) -> Path:
     """A random adapter for UNet and text encoders, written by diffusers' `save_lora_weights`."""
-    layers = {"unet_lora_layers": random_lora(components.unet, TARGETS, seed)}
+    layers = {"unet_lora_layers": random_lora(components.denoiser, TARGETS, seed)}
     for i, encoder in enumerate(components.text_encoders if text else ()):
         name = ("text_encoder_lora_layers", "text_encoder_2_lora_layers")[i]
         layers[name] = random_lora(encoder, TEXT_TARGETS, seed + 1 + i)
-    pipeline = StableDiffusionXLPipeline if components.family == "sdxl" else StableDiffusionPipeline
+    pipeline = StableDiffusionXLPipeline if components.family.name == "sdxl" else StableDiffusionPipeline
     pipeline.save_lora_weights(path.parent, weight_name=path.name, **layers)
     if metadata:
         save_file(load_file(path), path, metadata=metadata)

@@ -69,7 +69,6 @@ def run(args: argparse.Namespace) -> None:
                 event.sample.save(args.output.with_suffix(f".{event.step}.png"))
     event.save(args.output)
     save_curve(event.losses, args.output.with_suffix(".loss.csv"))
-    print(*event.notes, sep="\n", end="\n" if event.notes else "")
     size = args.output.stat().st_size / 1e6
     print(f"{event.parameters:,} numbers, {event.share:.2%} of the base, {size:.2f} MB, {event.seconds:.0f} s")
 

@@ -16,8 +16,7 @@ from training.inject import lora_config
 class TrainedAdapter:
     """What training comes to. `tensors` are float16 by their names in the file, `losses` one for each step.
 
-    `share` is that of the learnt numbers among those of the adapted modules, `seconds` the time of this run;
-    `notes` say in words what of the data could not be used.
+    `share` is that of the learnt numbers among those of the adapted modules, `seconds` the time of this run.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -26,7 +25,6 @@ class TrainedAdapter:
     parameters: int
     share: float
     seconds: float
-    notes: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write the file. The same adapter gives the same bytes: the safetensors package shuffles the metadata."""

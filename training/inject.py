@@ -11,6 +11,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
 from torch import nn
 
+from lora.names import is_text
 from training.config import TARGETS, TEXT_TARGETS, TrainingConfig
 
 NAME = "style"
@@ -18,8 +19,8 @@ MAX_TOKENS = 1024
 
 
 def lora_config(config: TrainingConfig, component: str) -> LoraConfig:
-    """PEFT's own config for one component ("unet", "text_encoder", "text_encoder_2")."""
-    targets = TARGETS if component == "unet" else TEXT_TARGETS
+    """PEFT's own config for one component, by its name in adapter files."""
+    targets = TEXT_TARGETS if is_text(component) else TARGETS
     return LoraConfig(
         r=config.rank, lora_alpha=config.scale_alpha, use_rslora=config.rslora, use_dora=config.dora,
         target_modules=list(targets[config.targets]),
@@ -89,7 +90,7 @@ def adapter_state(modules: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
     state = {}
     for component, module in modules.items():
         # Files have always said text_model; transformers 5 dropped that level from CLIPTextModel.
-        flat = component != "unet" and not hasattr(module, "text_model")
+        flat = is_text(component) and not hasattr(module, "text_model")
         prefix = f"{component}.text_model." if flat else f"{component}."
         own = get_peft_model_state_dict(module, adapter_name=NAME, save_embedding_layers=False)
         state |= {prefix + key: value.detach() for key, value in own.items()}

@@ -14,11 +14,12 @@ from PIL import Image
 from torch import nn
 
 from lora.errors import AdapterError, InvalidRequest
+from pipeline.families import Components
 from training.config import TrainingConfig
 from training.dataset import Example
 from training.export import TrainedAdapter, file_metadata
 from training.inject import adapter_state, injected, quick_attention, trainable
-from training.objective import Components, Objective
+from training.objective import Objective, adapted
 
 MAX_NORM = 1.0
 # Decide what is written, not what is learnt: a finished run may be written again with others.
@@ -53,12 +54,12 @@ def train(
     """
     start = time.monotonic()
     if config.learning_rate is None:
-        config = dataclasses.replace(config, learning_rate=components.usual_learning_rate)
+        config = dataclasses.replace(config, learning_rate=components.family.default_learning_rate(components.denoiser))
     objective = Objective(components, examples, config)
-    modules = components.adapted(config)
+    modules = adapted(components, config)
     size = sum(p.numel() for module in modules.values() for p in module.parameters())
     tokens = objective.latents[0, 0].numel()
-    with quick_attention(components.unet, tokens, config), injected(modules, config):
+    with quick_attention(components.denoiser, tokens, config), injected(modules, config):
         state = _State(trainable(modules), config)
         if checkpoint is not None and checkpoint.exists():
             state.load(checkpoint, config, objective)
@@ -75,9 +76,11 @@ def train(
             for name, value in adapter_state(modules).items()
         }
         count = sum(p.numel() for p in state.parameters)
-    metadata = file_metadata(config, list(modules), components.version, len(examples), objective.sha256)
+    metadata = file_metadata(
+        config, list(modules), components.family.kohya_version(components), len(examples), objective.sha256
+    )
     seconds = time.monotonic() - start
-    yield TrainedAdapter(tensors, metadata, tuple(state.losses), count, count / size, seconds, objective.notes)
+    yield TrainedAdapter(tensors, metadata, tuple(state.losses), count, count / size, seconds)
 
 
 class _State:

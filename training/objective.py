@@ -1,70 +1,27 @@
 """What is learnt: the loss of a random batch of pictures under the base model's own noise and text."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 
 import torch
-from diffusers import DDPMScheduler
 from torch import nn
 
 from lora.errors import InvalidRequest, ModelError
+from lora.names import is_text
+from pipeline.families import Components
+from pipeline.text.conditioning import Conditioning, encode_plain
+from pipeline.text.tokens import tokenize
 from training.config import TrainingConfig
 from training.dataset import Example, data_sha256, pixels
 from training.inject import switched_off
 
 
-@dataclass(frozen=True)
-class Components:
-    """The loaded parts of a base model, SDXL or SD 1.5, as diffusers makes them."""
-
-    unet: nn.Module
-    vae: nn.Module
-    scheduler: object
-    # (tokenizer, text encoder), in the order in which their hidden states are joined
-    texts: tuple[tuple[object, nn.Module], ...]
-    zero_empty_prompt: bool = False
-
-    @classmethod
-    def of(cls, pipe) -> "Components":
-        """Those of a diffusers pipeline."""
-        pairs = [(pipe.tokenizer, pipe.text_encoder)]
-        if hasattr(pipe, "text_encoder_2"):
-            pairs.append((pipe.tokenizer_2, pipe.text_encoder_2))
-        zeros = bool(pipe.config.get("force_zeros_for_empty_prompt", False))
-        return cls(pipe.unet, pipe.vae, pipe.scheduler, tuple(pairs), zeros)
-
-    @property
-    def is_sdxl(self) -> bool:
-        """Whether the UNet takes the pooled embedding and the time ids."""
-        return self.unet.config.addition_embed_type == "text_time"
-
-    @property
-    def version(self) -> str:
-        """The base as kohya's tools call it, told by the width of its text embedding."""
-        known = {768: "sd_v1", 1024: "sd_v2", 2048: "sdxl_base_v1-0"}
-        return known.get(self.unet.config.cross_attention_dim, "custom")
-
-    @property
-    def side(self) -> int:
-        """Side of the pictures that the model was made for, in pixels."""
-        return self.unet.config.sample_size * self.pixels_per_latent
-
-    @property
-    def pixels_per_latent(self) -> int:
-        """How many pixels stand behind one latent, along a side."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
-
-    @property
-    def usual_learning_rate(self) -> float:
-        """A peak that suits the base: a UNet of ten million parameters needs more than one of a thousand million."""
-        return 1e-3 if sum(p.numel() for p in self.unet.parameters()) < 1e8 else 1e-4
-
-    def adapted(self, config: TrainingConfig) -> dict[str, nn.Module]:
-        """The modules that get adapter layers, by their names in the file."""
-        names = ("text_encoder", "text_encoder_2") if config.text_encoders else ()
-        return {"unet": self.unet} | {name: encoder for name, (_, encoder) in zip(names, self.texts)}
+def adapted(components: Components, config: TrainingConfig) -> dict[str, nn.Module]:
+    """The modules that get adapter layers, by their names in the file."""
+    modules = components.adaptable()
+    return {name: module for name, module in modules.items() if config.text_encoders or not is_text(name)}
 
 
 class Objective:
@@ -74,13 +31,10 @@ class Objective:
         if not examples:
             raise InvalidRequest("images", None, "at least one picture")
         self.components, self.config = components, config
-        self.noise = DDPMScheduler.from_config(components.scheduler.config)
-        self.kind = self.noise.config.prediction_type
-        if self.kind not in ("epsilon", "v_prediction"):
-            raise ModelError(f"A base that predicts {self.kind!r} cannot be adapted; epsilon and v_prediction can.")
+        self.noise = components.family.noising(components.scheduler_config)
         self.side = config.resolution or components.side
-        if self.side % components.pixels_per_latent:
-            raise InvalidRequest("resolution", self.side, f"a multiple of {components.pixels_per_latent}")
+        if self.side % components.vae_scale_factor:
+            raise InvalidRequest("resolution", self.side, f"a multiple of {components.vae_scale_factor}")
         pictures = pixels([e.picture for e in examples], self.side)
         paired = any(e.before for e in examples)
         if paired and not config.preserve_noisiest:
@@ -88,8 +42,8 @@ class Objective:
         before = pixels([e.before or e.picture for e in examples], self.side) if paired else pictures
         shown = pictures if torch.equal(pictures, before) else torch.cat([pictures, before])
         self.sha256 = data_sha256(shown, examples)
-        self.base = fingerprint(components.unet)
-        latents = encode_pictures(components.vae, shown)
+        self.base = fingerprint(components.denoiser)
+        latents = encode_pictures(components, shown)
         self.latents, self.before = latents[: len(examples)], latents[-len(examples) :]
         # The noisiest step at which the style is learnt: a sampler comes to it by the base's predictions.
         self.switch = math.ceil(self.noise.config.num_train_timesteps * (1 - config.preserve_noisiest)) - 1
@@ -97,12 +51,9 @@ class Objective:
         self.texts = list(dict.fromkeys(("", *(text for e in examples for text in e.captions))))
         row = {text: i for i, text in enumerate(self.texts)}
         self.rows = [[row[text] for text in e.captions] for e in examples]
-        self.notes = tuple(cut_captions(components, self.texts))
-        self.embedded = None
-        if not config.text_encoders:
-            with torch.no_grad():
-                parts = [encode_texts(components, self.texts[i : i + 64]) for i in range(0, len(self.texts), 64)]
-            self.embedded = tuple(torch.cat(part) for part in zip(*parts))
+        # All of one length: a batch holds any of them.
+        self.chunks = max(len(tokenize(components.tokenizers, text).chunks[0]) for text in self.texts)
+        self.embedded = None if config.text_encoders else self._embedded()
 
     def loss(self, rng: torch.Generator) -> torch.Tensor:
         """Mean weighted squared error over a random batch, a scalar with gradient."""
@@ -116,16 +67,16 @@ class Objective:
         latents, noise = self.underway(picks.to(device), noise, steps)
         choices = [self.rows[pick] for pick in picks.tolist()]
         rows = [choice[turn % len(choice)] if say else 0 for choice, turn, say in zip(choices, turns, said)]
-        target = self.noise.get_velocity(latents, noise, steps) if self.kind == "v_prediction" else noise
-        noisy = self.noise.add_noise(latents, noise, steps).to(self.components.unet.dtype)
+        target = self.components.family.target(self.noise, latents, noise, steps)
+        noisy = self.noise.add_noise(latents, noise, steps).to(self.components.denoiser.dtype)
         kept = (lot < config.caption_dropout * config.preserve_unconditional).to(device)
         kept |= steps > self.switch
         if kept.any():
-            with torch.no_grad(), switched_off(self.components.adapted(config).values()):
+            with torch.no_grad(), switched_off(adapted(self.components, config).values()):
                 target[kept] = self.predict(noisy[kept], steps[kept], [rows[i] for i in kept.nonzero()])
         errors = (self.predict(noisy, steps, rows) - target).square().mean((1, 2, 3))
         alphas = self.noise.alphas_cumprod.to(device)[steps]
-        return (errors * snr_weights(alphas, self.kind, config.min_snr_gamma)).mean()
+        return (errors * snr_weights(alphas, self.noise.config.prediction_type, config.min_snr_gamma)).mean()
 
     def underway(
         self, picks: torch.Tensor, noise: torch.Tensor, steps: torch.Tensor
@@ -142,22 +93,27 @@ class Objective:
         return torch.where(learnt, latents, before), torch.where(learnt, noise + shift, noise)
 
     def predict(self, noisy: torch.Tensor, steps: torch.Tensor, rows: list[int]) -> torch.Tensor:
-        """What the UNet says of noisy latents N x C x h x w at their time steps, under the captions in `rows`."""
-        unet, device = self.components.unet, noisy.device
+        """What the denoiser says of noisy latents N x C x h x w at their time steps, under the captions in `rows`."""
+        components, device = self.components, noisy.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            hidden, pooled = self.conditioning(rows)
-            added = None
-            if self.components.is_sdxl:
-                # Original size, crop corner and target size as a request has them: the whole picture.
-                ids = torch.tensor((self.side, self.side, 0, 0, self.side, self.side), device=device)
-                added = {"text_embeds": pooled.to(unet.dtype), "time_ids": ids.to(unet.dtype).expand(len(rows), -1)}
-            return unet(noisy, steps, hidden.to(unet.dtype), added_cond_kwargs=added).sample.float()
+            texts = self.conditioning(rows)
+            hidden, dtype = texts.hidden, components.denoiser.dtype
+            pooled = None if texts.pooled is None else texts.pooled.to(dtype)
+            return components.family.predict(components, noisy, steps, hidden.to(dtype), pooled).float()
 
-    def conditioning(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states and pooled embeddings of the captions in `rows`."""
+    def conditioning(self, rows: list[int]) -> Conditioning:
+        """The captions in `rows`, encoded."""
         if self.embedded is None:
-            return encode_texts(self.components, [self.texts[row] for row in rows])
-        return tuple(part[rows] for part in self.embedded)
+            return encode_captions(self.components, [self.texts[row] for row in rows], self.chunks)
+        hidden, pooled = self.embedded.hidden, self.embedded.pooled
+        return Conditioning(hidden[rows], None if pooled is None else pooled[rows])
+
+    @torch.no_grad()
+    def _embedded(self) -> Conditioning:
+        lots = [self.texts[i : i + 64] for i in range(0, len(self.texts), 64)]
+        parts = [encode_captions(self.components, lot, self.chunks) for lot in lots]
+        pooled = None if parts[0].pooled is None else torch.cat([part.pooled for part in parts])
+        return Conditioning(torch.cat([part.hidden for part in parts]), pooled)
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -183,44 +139,21 @@ def snr_weights(alphas: torch.Tensor, kind: str, gamma: float | None) -> torch.T
 
 
 @torch.no_grad()
-def encode_pictures(vae: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
-    """uint8 N x 3 x H x W -> latents N x C x h x w, scaled as the UNet wants them, float32."""
-    latents = []
-    for batch in pictures.split(16):
-        out = vae.encode((batch.to(vae.device).float() / 127.5 - 1).to(vae.dtype))
-        # AutoencoderTiny has latents, AutoencoderKL a distribution, whose mode leaves the picture as it is.
-        latents.append((out.latents if hasattr(out, "latents") else out.latent_dist.mode()).float())
-    result = torch.cat(latents)
+def encode_pictures(components: Components, pictures: torch.Tensor) -> torch.Tensor:
+    """uint8 N x 3 x H x W -> latents N x C x h x w as the denoiser has them, float32."""
+    batches = (batch.to(components.device).float() / 127.5 - 1 for batch in pictures.split(16))
+    # Without chance: the mode of what a KL encoder gives leaves the picture as it is.
+    result = torch.cat([components.family.to_latents(components, batch).float() for batch in batches])
     if not torch.isfinite(result).all():
         raise ModelError("The autoencoder's numbers run out of range in float16; load it in float32.")
-    if (mean := getattr(vae.config, "latents_mean", None)) is not None:
-        mean, deviation = (result.new_tensor(v).view(1, -1, 1, 1) for v in (mean, vae.config.latents_std))
-        result = (result - mean) / deviation
-    return result * vae.config.scaling_factor
+    return result
 
 
-def encode_texts(components: Components, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Captions -> hidden states N x 77 x D and the last encoder's first output, as diffusers' pipelines make them.
-
-    SDXL joins the penultimate hidden states of both encoders, and its last encoder's first output is the pooled
-    embedding; SD 1.5 takes the last hidden state.
-    """
-    hidden = []
-    for words, encoder in components.texts:
-        length = words.model_max_length
-        ids = words(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
-        out = encoder(ids.to(encoder.device), output_hidden_states=True)
-        hidden.append(out.hidden_states[-2] if components.is_sdxl else out[0])
-    states, pooled = torch.cat(hidden, -1), out[0]
-    if components.zero_empty_prompt:
-        said = torch.tensor([float(bool(text)) for text in texts], device=states.device)
-        states, pooled = states * said[:, None, None], pooled * said.view(-1, *(1,) * (pooled.ndim - 1))
-    return states, pooled
-
-
-def cut_captions(components: Components, texts: list[str]) -> Iterator[str]:
-    """A note on captions that are longer than the text encoders can read."""
-    words = components.texts[0][0]
-    most = words.model_max_length
-    if long := sum(len(ids) > most for ids in words(texts).input_ids):
-        yield f"{long} of {len(texts) - 1} captions are longer than {most} tokens; what is beyond was not learnt."
+def encode_captions(components: Components, texts: Sequence[str], chunks: int) -> Conditioning:
+    """Captions as the painter encodes its prompts, the empty one as it does an empty negative prompt."""
+    encoded = encode_plain(components, texts, chunks)
+    if not components.zero_empty_negative:
+        return encoded
+    said = torch.tensor([float(bool(text)) for text in texts], device=encoded.hidden.device)
+    pooled = None if encoded.pooled is None else encoded.pooled * said[:, None]
+    return replace(encoded, hidden=encoded.hidden * said[:, None, None], pooled=pooled)

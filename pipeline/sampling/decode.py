@@ -6,39 +6,15 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from pipeline.families import Components
+
 PREVIEW_SIDE = 128
 
 
 @torch.no_grad()
-def decode(vae, latents: torch.Tensor) -> Image.Image:
-    """Latents 1 x C x H x W -> RGB picture, by the VAE's own scaling (and shift, where its config has them)."""
-    return to_image(vae.decode(unscaled(vae, latents), return_dict=False)[0][0] / 2 + 0.5)
-
-
-def unscaled(vae, latents: torch.Tensor) -> torch.Tensor:
-    """Latents as a model denoises them -> as the VAE decodes them, in its dtype: undo its scale, statistics, shift."""
-    latents = latents.to(next(vae.parameters()))
-    mean, std = latent_statistics(vae, latents)
-    scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None)
-    latents = latents / scale if mean is None else latents * std / scale + mean
-    return latents + shift if shift else latents
-
-
-def scaled(vae, latents: torch.Tensor) -> torch.Tensor:
-    """What `unscaled` undoes."""
-    mean, std = latent_statistics(vae, latents)
-    scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None)
-    latents = latents - shift if shift else latents
-    return latents * scale if mean is None else (latents - mean) * scale / std
-
-
-def latent_statistics(vae, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
-    """Mean and deviation of each latent channel where the VAE's config has them, as 1 x C x 1 x 1."""
-    found = [getattr(vae.config, name, None) for name in ("latents_mean", "latents_std")]
-    if None in found:
-        return None, None
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1).to(latents) for values in found)
-    return mean, std
+def decode(components: Components, latents: torch.Tensor) -> Image.Image:
+    """Latents 1 x C x H x W -> RGB picture."""
+    return to_image(components.family.to_pixels(components, latents)[0] / 2 + 0.5)
 
 
 def to_image(pixels: torch.Tensor) -> Image.Image:
@@ -66,11 +42,11 @@ class Previewer:
     GRID, PATCH = 12, 6
 
     @torch.no_grad()
-    def __init__(self, vae, channels: int):
+    def __init__(self, components: Components):
         rng = torch.Generator().manual_seed(0)
-        colours = torch.randn(1, channels, self.GRID, self.GRID, generator=rng)
+        colours = torch.randn(1, components.latent_channels, self.GRID, self.GRID, generator=rng)
         patches = colours.repeat_interleave(self.PATCH, 2).repeat_interleave(self.PATCH, 3)
-        pixels = vae.decode(unscaled(vae, patches), return_dict=False)[0].float().cpu() / 2 + 0.5
+        pixels = components.family.to_pixels(components, patches).float().cpu() / 2 + 0.5
         means = torch.nn.functional.adaptive_avg_pool2d(pixels.clamp(0, 1), self.GRID)[0].flatten(1).T
         inputs = torch.cat([colours[0].flatten(1).T, torch.ones(self.GRID**2, 1)], 1)
         self._map = torch.linalg.lstsq(inputs, means).solution

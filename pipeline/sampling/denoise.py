@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.profiles import Components
-from pipeline.text.conditioning import Conditioning, Pair
+from pipeline.families import Components
+from pipeline.text.conditioning import Pair
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def denoise(
         guided = scale > 1
         rows = [negative, positive] if guided else [positive]
         hidden = torch.cat([text.hidden for text in rows])
-        extra = size_conditioning(components, rows, latents)
+        pooled = None if positive.pooled is None else torch.cat([text.pooled for text in rows])
         inputs = scheduler.scale_model_input(torch.cat([latents] * len(hidden)), t)
-        prediction = components.unet(inputs, t, encoder_hidden_states=hidden, added_cond_kwargs=extra).sample
+        prediction = components.family.predict(components, inputs, t, hidden, pooled)
         toward = mixed(prediction[-len(positive.strengths) :], shares(positive.strengths))
         if guided:
             without = prediction[:1]
@@ -86,16 +86,6 @@ def rescaled(prediction: torch.Tensor, toward: torch.Tensor, amount: float) -> t
     axes = list(range(1, prediction.ndim))
     matched = prediction * (toward.std(dim=axes, keepdim=True) / prediction.std(dim=axes, keepdim=True))
     return amount * matched + (1 - amount) * prediction
-
-
-def size_conditioning(components: Components, rows: list[Conditioning], latents: torch.Tensor) -> dict | None:
-    """SDXL's added conditions: pooled text, and original size, crop corner, target size in pixels."""
-    if components.family != "sdxl":
-        return None
-    pooled = torch.cat([text.pooled for text in rows])
-    height, width = (side * components.vae_scale_factor for side in latents.shape[-2:])
-    time_ids = torch.tensor([[height, width, 0, 0, height, width]] * len(pooled), dtype=rows[0].hidden.dtype)
-    return {"text_embeds": pooled, "time_ids": time_ids.to(latents.device)}
 
 
 def _clean(scheduler, out) -> torch.Tensor:

@@ -5,14 +5,14 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
-from pipeline.profiles import Components
-from pipeline.sampling.decode import decode, scaled
+from pipeline.families import Components
+from pipeline.sampling.decode import decode
 
 
 def initial_noise(components: Components, scheduler, width: int, height: int, rng: torch.Generator) -> torch.Tensor:
     """Noise for a picture of that size in pixels, scaled as the scheduler wants it."""
     scale = components.vae_scale_factor
-    shape = (1, components.unet.config.in_channels, height // scale, width // scale)
+    shape = (1, components.latent_channels, height // scale, width // scale)
     noise = randn_tensor(shape, generator=rng, device=components.device, dtype=components.dtype)
     return noise * scheduler.init_noise_sigma
 
@@ -20,12 +20,9 @@ def initial_noise(components: Components, scheduler, width: int, height: int, rn
 @torch.no_grad()
 def encode_image(components: Components, image: Image.Image, rng: torch.Generator) -> torch.Tensor:
     """RGB picture -> latents 1 x C x H x W: a sample of what a KL encoder gives, or just what a tiny one gives."""
-    vae = components.vae
     # Laid out in memory as diffusers does: convolutions round by it.
     pixels = torch.from_numpy((np.asarray(image, np.float32)[None] / 255).transpose(0, 3, 1, 2))
-    out = vae.encode((2.0 * pixels - 1.0).to(components.device, next(vae.parameters()).dtype))
-    latents = (out.latents if hasattr(out, "latents") else out.latent_dist.sample(rng)).to(components.dtype)
-    return scaled(vae, latents)
+    return components.family.to_latents(components, 2.0 * pixels - 1.0, rng)
 
 
 def noised(components: Components, scheduler, timesteps: torch.Tensor, latents: torch.Tensor, rng) -> torch.Tensor:
@@ -39,7 +36,7 @@ def enlarged(
 ) -> torch.Tensor:
     """Clean latents for a picture of that size in pixels, by the "latent" itself or by its "pixels"."""
     if by == "pixels":
-        image = decode(components.vae, latents).resize((width, height), Image.Resampling.LANCZOS)
+        image = decode(components, latents).resize((width, height), Image.Resampling.LANCZOS)
         return encode_image(components, image, rng)
     size = height // components.vae_scale_factor, width // components.vae_scale_factor
     return torch.nn.functional.interpolate(latents, size, mode="bilinear", antialias=True)

@@ -6,11 +6,10 @@ that are laid out between the lowest and the highest noise level spend nearly al
 A scheduler has state: every image gets a fresh one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import diffusers
 import numpy as np
-from diffusers.schedulers import AysSchedules
 
 _MULTISTEP = {"algorithm_type": "dpmsolver++", "solver_order": 2}
 # name -> (class, settings that differ from the base model's own scheduler config)
@@ -28,7 +27,7 @@ SAMPLERS: dict[str, tuple[str, dict]] = {
     "TCD": ("TCDScheduler", {"clip_sample": False}),
 }
 # Karras et al. 2022; beta is Lee et al. 2024; SGM uniform is Stability's, trailing spacing; AYS is Sabour et al. 2024,
-# a table for SD and SDXL.
+# a table that a family has or not.
 SCHEDULES: dict[str, dict] = {
     "Karras": {"use_karras_sigmas": True},
     "exponential": {"use_exponential_sigmas": True},
@@ -36,7 +35,6 @@ SCHEDULES: dict[str, dict] = {
     "SGM uniform": {"timestep_spacing": "trailing"},
     "AYS": {},
 }
-_AYS = {"sdxl": AysSchedules["StableDiffusionXLTimesteps"], "sd15": AysSchedules["StableDiffusionTimesteps"]}
 # diffusers draws the steps of these two from 50 that they were distilled on.
 STEP_CAPS = {"LCM": 50, "TCD": 50}
 
@@ -61,11 +59,15 @@ def _presets() -> dict[str, tuple[str, dict]]:
 PRESETS = _presets()
 
 
-def refused(config: Mapping) -> dict[str, str]:
-    """The presets that a base model with this scheduler config cannot honour, and what to use instead."""
+def refused(config: Mapping, ays: bool = True) -> dict[str, str]:
+    """The presets that a base model with this scheduler config cannot honour, and what to use instead.
+
+    `ays`: whether its family has a table of Align Your Steps.
+    """
+    without = {} if ays else {name: name.removesuffix(" AYS") for name in PRESETS if name.endswith(" AYS")}
+    why = {name: f"{sampler}: there is no AYS table for this model" for name, sampler in without.items()}
     if not config.get("rescale_betas_zero_snr"):
-        return {}
-    why = {}
+        return why
     for name, (class_name, settings) in PRESETS.items():
         sampler = next(s for s in sorted(SAMPLERS, key=len, reverse=True) if name.startswith(s))
         if not _knows_zero_snr(class_name):
@@ -81,9 +83,9 @@ def refused(config: Mapping) -> dict[str, str]:
     return why
 
 
-def available(config: Mapping) -> tuple[str, ...]:
+def available(config: Mapping, ays: bool = True) -> tuple[str, ...]:
     """The presets that work on a base model with this scheduler config."""
-    return tuple(name for name in PRESETS if name not in refused(config))
+    return tuple(name for name in PRESETS if name not in refused(config, ays))
 
 
 def _knows_zero_snr(class_name: str) -> bool:
@@ -96,21 +98,21 @@ def make(name: str, config: Mapping):
     return getattr(diffusers, class_name).from_config(dict(config), **settings)
 
 
-def timesteps(name: str, steps: int, family: str) -> dict:
+def timesteps(name: str, steps: int, ays: Sequence[int] = ()) -> dict:
     """The arguments of a scheduler's `set_timesteps`: the number of steps, or for AYS the steps themselves.
 
-    The table of ten is for ten steps; other numbers are read off the line through it.
+    The family's table of ten, `ays`, is for ten steps; other numbers are read off the line through it.
     """
     if not name.endswith("AYS"):
         return {"num_inference_steps": steps}
-    table = np.interp(np.linspace(0, 9, steps), np.arange(10), _AYS[family])
+    table = np.interp(np.linspace(0, 9, steps), np.arange(10), ays)
     return {"timesteps": [int(t) for t in table.round()]}
 
 
-def prepare(name: str, config: Mapping, steps: int, family: str, device=None, skip: int = 0):
+def prepare(name: str, config: Mapping, steps: int, ays: Sequence[int] = (), device=None, skip: int = 0):
     """A fresh scheduler with its timesteps set, and those of them that run: all but the first `skip` steps'."""
     scheduler = make(name, config)
-    scheduler.set_timesteps(**timesteps(name, steps, family), device=device)
+    scheduler.set_timesteps(**timesteps(name, steps, ays), device=device)
     begin = skip * scheduler.order
     # Said outright, since schedulers look themselves up by timestep, and dense schedules have some of them twice.
     if hasattr(scheduler, "set_begin_index"):
@@ -118,9 +120,9 @@ def prepare(name: str, config: Mapping, steps: int, family: str, device=None, sk
     return scheduler, scheduler.timesteps[begin:]
 
 
-def sigmas(name: str, config: Mapping, steps: int, family: str = "sdxl") -> list[float]:
+def sigmas(name: str, config: Mapping, steps: int, ays: Sequence[int] = ()) -> list[float]:
     """The noise levels from the first step to the clean picture, standard deviations relative to it; for drawing."""
-    scheduler, _ = prepare(name, config, steps, family)
+    scheduler, _ = prepare(name, config, steps, ays)
     levels = getattr(scheduler, "sigmas", None)
     if levels is None:
         # Zero signal would be an infinite level; diffusers' Euler takes the same bound.

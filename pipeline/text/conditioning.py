@@ -1,22 +1,19 @@
-"""Prompt -> what the UNet is conditioned on at each step, by one or two CLIP text encoders.
+"""Prompt -> what the denoiser is conditioned on at each step, by the text encoders of its family.
 
-CLIP reads 77 tokens, two of them marks: a longer prompt is cut into chunks of 75 tokens, each encoded by itself, the
-results laid end to end. A plain prompt of one chunk gives what diffusers' `encode_prompt` gives, bit for bit.
+Each chunk of a prompt (see tokens.py) is encoded by itself, the results are laid end to end. A plain prompt of one
+chunk gives what diffusers' `encode_prompt` gives, bit for bit.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from lora.errors import TooLong
-from pipeline.profiles import Components
-from pipeline.text.prompt import MAX_CHUNKS, MAX_WEIGHT, Phrase, Words, parse, plain
-from pipeline.text.variants import Wildcards, adapter_tags, combinations
+from pipeline.families import Components
+from pipeline.text.prompt import MAX_WEIGHT, Phrase, parse
+from pipeline.text.tokens import tokenize
 
-# A chunk ends after a comma where there is one among its last so many tokens: no clause is torn apart (as in A1111).
-COMMA_REACH = 20
 CACHE_BYTES = 64 * 2**20
 EMPTY: Phrase = ((),)
 
@@ -25,7 +22,8 @@ EMPTY: Phrase = ((),)
 class Conditioning:
     """What stands at one step, a row for each part that AND joins.
 
-    `hidden` rows x (77 * chunks) x D, the encoders' states side by side; `pooled` rows x P of the first chunk (SDXL);
+    `hidden` rows x (77 * chunks) x D, the encoders' states side by side; `pooled` rows x P of the first chunk,
+    where the family has it;
     `strengths` one for each row.
     """
 
@@ -42,94 +40,6 @@ class Conditioning:
 Pair = tuple[Conditioning, Conditioning]
 
 
-@dataclass(frozen=True)
-class TokenizedPrompt:
-    """`tokens` in reading order without the marks, each with its weight.
-
-    `chunks` for each text encoder: a list of 77 (id, weight) pairs each.
-    """
-
-    tokens: tuple[str, ...]
-    weights: tuple[float, ...]
-    weighted: tuple[tuple[tuple[tuple[int, float], ...], ...], ...]
-
-    @property
-    def chunks(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
-        """For each text encoder, a list of 77 ids each."""
-        return tuple(tuple(tuple(i for i, _ in chunk) for chunk in chunks) for chunks in self.weighted)
-
-    def public(self) -> dict:
-        """For callers. Nothing is ever dropped: a prompt over the cap is refused."""
-        return {"tokens": len(self.tokens), "chunks": len(self.weighted[0]), "dropped": []}
-
-
-def tokenize(tokenizers: tuple, prompt: str | Phrase) -> TokenizedPrompt:
-    """Cut what stands at one step into chunks; plain text is taken as it is. Raises TooLong above MAX_CHUNKS chunks."""
-    phrase = ((Words(prompt),),) if isinstance(prompt, str) else prompt
-    room = tokenizers[0].model_max_length - 2
-    read = [[_tokens(tokenizer, group) for group in phrase] for tokenizer in tokenizers]
-    weighted = [
-        [chunk for group in groups for chunk in _cut(tokenizer, group, room)]
-        for tokenizer, groups in zip(tokenizers, read)
-    ]
-    flat = [pair for group in read[0] for pair in group]
-    if max(map(len, weighted)) > MAX_CHUNKS:
-        size = f"{len(flat)} tokens long" if len(flat) > MAX_CHUNKS * room else f"in {len(weighted[0])} chunks"
-        raise TooLong("prompt", size, f"text of at most {MAX_CHUNKS * room} tokens in {MAX_CHUNKS} chunks")
-    return TokenizedPrompt(
-        tuple(tokenizers[0].convert_ids_to_tokens([i for i, _ in flat])),
-        tuple(weight for _, weight in flat),
-        tuple(
-            tuple(_marked(tokenizer, chunk, room) for chunk in chunks)
-            for tokenizer, chunks in zip(tokenizers, weighted)
-        ),
-    )
-
-
-def explain(tokenizers: tuple, prompt: str, steps: int, wildcards: Wildcards | None = None) -> dict:
-    """How a prompt is read over `steps`, for callers; of variants the first. Raises TooLong."""
-    text, tags = adapter_tags(prompt)
-    parsed = parse(combinations(text, wildcards, most=1)[0])
-    schedule = parsed.schedule(steps)
-    first = [tokenize(tokenizers, phrase) for phrase, _ in schedule[0][1]]
-    phrases = {phrase for _, parts in schedule for phrase, _ in parts}
-    return {
-        "tokens": [token for part in first for token in part.tokens],
-        "count": sum(len(part.tokens) for part in first),
-        "weights": [weight for part in first for weight in part.weights],
-        "chunks": max(len(tokenize(tokenizers, phrase).weighted[0]) for phrase in phrases),
-        "schedule": [[last, " AND ".join(plain(phrase) for phrase, _ in parts)] for last, parts in schedule],
-        "parts": [part.weight for part in parsed.parts],
-        "adapters": [[name, *numbers] for name, numbers in tags],
-        "clamped": list(parsed.clamped),
-        "dropped": [],
-    }
-
-
-def _tokens(tokenizer, group: tuple[Words, ...]) -> list[tuple[int, float]]:
-    return [
-        (i, words.weight)
-        for words in group
-        for i in tokenizer(words.text, add_special_tokens=False, verbose=False).input_ids
-    ]
-
-
-def _cut(tokenizer, tokens: list[tuple[int, float]], room: int) -> list[list[tuple[int, float]]]:
-    comma = tokenizer.convert_tokens_to_ids(",</w>")
-    chunks = []
-    while len(tokens) > room:
-        ends = (n for n in range(room, room - COMMA_REACH, -1) if tokens[n - 1][0] == comma)
-        end = next(ends, room)
-        chunks.append(tokens[:end])
-        tokens = tokens[end:]
-    return [*chunks, tokens]
-
-
-def _marked(tokenizer, chunk: list[tuple[int, float]], room: int) -> tuple[tuple[int, float], ...]:
-    padding = [(tokenizer.pad_token_id, 1.0)] * (room - len(chunk))
-    return ((tokenizer.bos_token_id, 1.0), *chunk, (tokenizer.eos_token_id, 1.0), *padding)
-
-
 @torch.no_grad()
 def encode(components: Components, phrase: str | Phrase, clip_skip: int = 0) -> Conditioning:
     """Encode what stands at one step, in as many chunks as it needs.
@@ -138,23 +48,33 @@ def encode(components: Components, phrase: str | Phrase, clip_skip: int = 0) -> 
     """
     text = tokenize(components.tokenizers, phrase)
     hidden, pooled = [], None
-    for encoder, chunks in zip(components.text_encoders, text.weighted):
+    for number, chunks in enumerate(text.weighted):
         parts = []
         for chunk in chunks:
             ids, weights = zip(*chunk)
-            out = encoder(torch.tensor([ids], device=components.device), output_hidden_states=True)
-            parts.append(weighed(_states(components, encoder, out, clip_skip), weights))
-            # Only the encoder with a projection pools; the first chunk speaks for the whole prompt.
-            pooled = getattr(out, "text_embeds", None) if pooled is None else pooled
+            states, own = components.family.encode(components, number, torch.tensor([ids]), clip_skip)
+            parts.append(weighed(states, weights))
+            # The first that pools, and its first chunk, speaks for the whole prompt.
+            pooled = own if pooled is None else pooled
         hidden.append(torch.cat(parts, 1))
     return Conditioning(torch.cat(hidden, -1), pooled)
 
 
-def _states(components: Components, encoder, out, clip_skip: int) -> torch.Tensor:
-    # SDXL takes the states before the last layer as they are, SD 1.5 those after the last one and the final norm.
-    if components.family == "sdxl":
-        return out.hidden_states[-2 - clip_skip]
-    return encoder.final_layer_norm(out.hidden_states[-1 - clip_skip]) if clip_skip else out.last_hidden_state
+def encode_plain(components: Components, texts: Sequence[str], chunks: int = 1) -> Conditioning:
+    """Plain texts in one batch, a row for each, with empty chunks at the end of those of fewer than `chunks`.
+
+    With gradients where the encoders have them: this is how a trainer reads captions. Raises TooLong.
+    """
+    read = [tokenize(components.tokenizers, text).chunks for text in texts]
+    empty = tokenize(components.tokenizers, "").chunks
+    most = max(chunks, *(len(own[0]) for own in read))
+    hidden, pooled = [], None
+    for number in range(len(components.text_encoders)):
+        rows = [chunk for own in read for chunk in (*own[number], *empty[number] * (most - len(own[number])))]
+        states, own = components.family.encode(components, number, torch.tensor(rows))
+        hidden.append(states.unflatten(0, (len(texts), most)).flatten(1, 2))
+        pooled = own[::most] if pooled is None and own is not None else pooled
+    return Conditioning(torch.cat(hidden, -1), pooled, (1.0,) * len(texts))
 
 
 def weighed(states: torch.Tensor, weights: tuple[float, ...]) -> torch.Tensor:

@@ -85,7 +85,7 @@ def timed(what: str, action):
 @torch.no_grad()
 def one_step(components) -> torch.Tensor:
     """The latents after the first of 30 steps at 256 px."""
-    scheduler, timesteps = schedulers.prepare("Euler", components.scheduler_config, 30, components.family)
+    scheduler, timesteps = schedulers.prepare("Euler", components.scheduler_config, 30, components.family.ays)
     rng = torch.Generator().manual_seed(0)
     texts = conditioning.Conditioner(components)("red apple", "", 30)
     # The tiny VAE halves instead of dividing by eight: 64 px of its are 32 x 32 latents, SDXL's 256 px.
@@ -119,8 +119,8 @@ def main() -> None:
             return compare(model, folder, args.only, args.pairs)
         profile = load_profile(base_model=str(model))
         components = timed("load by BASE_MODEL", lambda: load(profile, torch.bfloat16))
-        base_size = sum(p.numel() for p in components.unet.parameters())
-        size = write_adapter(adaptable(components.unet), folder / "big.safetensors", 16, 1)
+        base_size = sum(p.numel() for p in components.denoiser.parameters())
+        size = write_adapter(adaptable(components.denoiser), folder / "big.safetensors", 16, 1)
         print(f"UNet {base_size / 1e9:.2f} B parameters, adapter {size / 1e6:.1f} M = {100 * size / base_size:.2f} %")
         base = timed("one guided step at 256 px, base", lambda: one_step(components))
         composer = Composer(components.adaptable())

@@ -28,9 +28,9 @@ def test_merged_equals_peft_injection_within_rounding(model):
     pipe.set_adapters(["ink", "gloss"], [0.8, -0.5])
     theirs = outputs(pipe.unet, pipe.text_encoder)
     composer, before = Composer(components.adaptable()), snapshot(components)
-    base = outputs(components.unet, components.text_encoders[0])
+    base = outputs(components.denoiser, components.text_encoders[0])
     composer.apply((AdapterUse(library.find("ink"), 0.8), AdapterUse(library.find("gloss"), -0.5)))
-    ours = outputs(components.unet, components.text_encoders[0])
+    ours = outputs(components.denoiser, components.text_encoders[0])
     composer.restore()
     for got, expected, plain in zip(ours, theirs, base):
         assert torch.allclose(got, expected, atol=1e-4)
@@ -43,7 +43,7 @@ def test_one_layer_equals_the_formula_of_the_paper(model):
     _, components, library = model
     tensors = load_file(library.find("ink").path)
     down = next(k for k in tensors if k.startswith("unet.") and "to_q" in k and "lora_A" in k)
-    layer = components.unet.get_submodule(down.removeprefix("unet.").removesuffix(".lora_A.weight"))
+    layer = components.denoiser.get_submodule(down.removeprefix("unet.").removesuffix(".lora_A.weight"))
     expected = layer.weight + 0.5 * tensors[down.replace("lora_A", "lora_B")] @ tensors[down]
     composer = Composer(components.adaptable())
     composer.apply((AdapterUse(library.find("ink"), 0.5),))
@@ -69,7 +69,7 @@ def test_a_kohya_file_is_the_same_adapter(model, tmp_path):
     """kohya writes underscores for dots, `lora_down` for A, and an alpha tensor a layer."""
     _, components, library = model
     encoders = {"unet": "lora_unet", "text_encoder_2": "lora_te2"}
-    encoders["text_encoder"] = "lora_te1" if components.family == "sdxl" else "lora_te"
+    encoders["text_encoder"] = "lora_te1" if components.family.name == "sdxl" else "lora_te"
     tensors = {}
     for key, tensor in load_file(library.find("ink").path).items():
         component, _, rest = key.partition(".")
@@ -220,9 +220,9 @@ def test_a9_the_library_leaves_out_what_is_no_adapter(model, tmp_path, caplog):
 def test_composer_leaves_a_copied_model_alone(model):
     """Adapters change only the modules they were given."""
     _, components, library = model
-    twin = deepcopy(components.unet)
+    twin = deepcopy(components.denoiser)
     composer = Composer(components.adaptable())
     composer.apply((AdapterUse(library.find("ink"), 1.0),))
-    assert not torch.equal(next(p for n, p in twin.named_parameters() if "to_q.weight" in n),
-                           next(p for n, p in components.unet.named_parameters() if "to_q.weight" in n))  # fmt: skip
+    theirs = next(p for n, p in twin.named_parameters() if "to_q.weight" in n)
+    assert not torch.equal(theirs, next(p for n, p in components.denoiser.named_parameters() if "to_q.weight" in n))
     composer.restore()

@@ -7,7 +7,9 @@ import pytest
 import torch
 from PIL import Image, ImageStat
 
-from pipeline.sampling.decode import Previewer, decode, scaled, unscaled
+from pipeline.families.base import Components, scaled, unscaled
+from pipeline.families.sdxl import SDXL
+from pipeline.sampling.decode import Previewer, decode
 
 
 class LinearVAE(torch.nn.Module):
@@ -40,9 +42,11 @@ def test_what_is_scaled_is_unscaled(vae):
 
 @torch.no_grad()
 def test_a_preview_has_the_colours_of_the_picture(vae):
-    previewer = Previewer(vae, 4)
+    denoiser = SimpleNamespace(config=SimpleNamespace(in_channels=4))
+    components = Components(SDXL, (), (), denoiser, vae, {})
+    previewer = Previewer(components)
     for seed in range(8):
         latents = torch.randn(1, 4, 1, 1, generator=torch.Generator().manual_seed(seed)).expand(1, 4, 8, 8)
         preview = Image.open(io.BytesIO(previewer(latents)))
-        seen, meant = (ImageStat.Stat(image).mean for image in (preview, decode(vae, latents)))
+        seen, meant = (ImageStat.Stat(image).mean for image in (preview, decode(components, latents)))
         assert max(abs(a - b) for a, b in zip(seen, meant)) < 5

@@ -137,7 +137,7 @@ def test_i1_requests_with_and_without_adapters_interleaved(engine, styles):
 
 def state(engine) -> dict[str, torch.Tensor]:
     components = engine.load()[0]
-    modules = {"unet": components.unet, **dict(enumerate(components.text_encoders))}
+    modules = {"unet": components.denoiser, **dict(enumerate(components.text_encoders))}
     return {f"{n}.{k}": v.clone() for n, m in modules.items() for k, v in m.state_dict().items()}
 
 

@@ -111,7 +111,7 @@ def test_the_merged_weight_is_the_formula_of_the_paper(model, tmp_path, kind, ke
     _, components, _ = model
     torch.manual_seed(5)
     name = CONV if kernel == 3 else LINEAR
-    layer = components.unet.get_submodule(name)
+    layer = components.denoiser.get_submodule(name)
     base = layer.weight.detach().clone()
     parts, dense = raw(kind, *base.shape[:2], kernel)
     expected = base + 0.7 * dense
@@ -155,7 +155,7 @@ def test_raw_peft_files_give_the_output_of_peft(model, tmp_path, name, config, w
     """`save_pretrained` writes `base_model.model.` names and the alpha beside them."""
     _, components, _ = model
     torch.manual_seed(7)
-    wrapped = get_peft_model(deepcopy(components.unet), config)
+    wrapped = get_peft_model(deepcopy(components.denoiser), config)
     for key, parameter in wrapped.named_parameters():
         if "magnitude" in key:
             parameter.data *= 1.3
@@ -168,9 +168,9 @@ def test_raw_peft_files_give_the_output_of_peft(model, tmp_path, name, config, w
     (path,) = tmp_path.glob("*.safetensors")
     composer = Composer(components.adaptable())
     theirs = outputs(wrapped, components.text_encoders[0])[0]
-    base = outputs(components.unet, components.text_encoders[0])[0]
+    base = outputs(components.denoiser, components.text_encoders[0])[0]
     (applied,) = composer.apply((use(path, weight),))
-    ours = outputs(components.unet, components.text_encoders[0])[0]
+    ours = outputs(components.denoiser, components.text_encoders[0])[0]
     composer.restore()
     assert not applied.unmatched and applied.matched > 10
     assert torch.allclose(ours, theirs, atol=1e-4) and not torch.allclose(ours, base, atol=1e-3)
@@ -201,7 +201,7 @@ def test_diffusers_dora_gives_the_output_of_diffusers(model, tmp_path):
     pipe.set_adapters(["d"], [0.6])
     composer = Composer(components.adaptable())
     composer.apply((use(tmp_path / "d.safetensors", 0.6),))
-    ours = outputs(components.unet, components.text_encoders[0])
+    ours = outputs(components.denoiser, components.text_encoders[0])
     composer.restore()
     assert torch.allclose(ours[0], outputs(pipe.unet, pipe.text_encoder)[0], atol=1e-4)
 
@@ -215,7 +215,7 @@ def test_kohya_locon_gives_the_output_of_diffusers(model, tmp_path):
     layers, attended = {}, {"0"}
     for path, shape in shapes.items():
         if path.endswith(ends):
-            name = original(path, 1, attended) if components.family == "sdxl" else path
+            name = original(path, 1, attended) if components.family.name == "sdxl" else path
             layers[name] = raw("lora", *shape[:2], shape[2] if len(shape) == 4 else 1)[0]
             if shape[2:] == (1, 1):
                 layers[name] = {part: t.reshape(*t.shape[:2], 1, 1) for part, t in layers[name].items()}
@@ -225,7 +225,7 @@ def test_kohya_locon_gives_the_output_of_diffusers(model, tmp_path):
     pipe.set_adapters(["l"], [0.2])
     composer = Composer(components.adaptable())
     (applied,) = composer.apply((use(tmp_path / "locon.safetensors", 0.2),))
-    ours = outputs(components.unet, components.text_encoders[0])[0]
+    ours = outputs(components.denoiser, components.text_encoders[0])[0]
     composer.restore()
     assert applied.matched == len(layers)
     assert torch.allclose(ours, outputs(pipe.unet, pipe.text_encoder)[0], atol=1e-4)

@@ -82,7 +82,7 @@ INK = [{"id": "ink", "weight": 1}]
 
 def test_i4_nothing_leaks_from_one_call_to_the_next(setting):
     engine, library, worker = setting
-    before = {k: v.clone() for k, v in engine.load()[0].unet.state_dict().items()}
+    before = {k: v.clone() for k, v in engine.load()[0].denoiser.state_dict().items()}
     base = list(engine.generate(request(engine)))[-1].images
     *steps, generation = worker.call(request(engine))
     assert len(steps) == 3 and all(isinstance(s, DenoiseStep) and isinstance(s.preview, bytes) for s in steps)
@@ -91,7 +91,7 @@ def test_i4_nothing_leaks_from_one_call_to_the_next(setting):
     assert styled != base
     assert worker.call(request(engine))[-1].images == base
     # The parent saw nothing of it.
-    assert all(torch.equal(v, before[k]) for k, v in engine.load()[0].unet.state_dict().items())
+    assert all(torch.equal(v, before[k]) for k, v in engine.load()[0].denoiser.state_dict().items())
     assert list(engine.generate(request(engine)))[-1].images == base
 
 

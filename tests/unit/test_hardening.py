@@ -157,7 +157,7 @@ def test_a10_what_is_no_file_is_not_opened(tmp_path):
 def test_a13_200_cycles_leave_the_base_and_the_memory_as_they_were(model):
     _, components, library = model
     composer, before, sizes = Composer(components.adaptable()), snapshot(components), []
-    base = outputs(components.unet, components.text_encoders[0])
+    base = outputs(components.denoiser, components.text_encoders[0])
     for cycle in range(200):
         # Another hash each time: read anew, never from the cache.
         for known in list(composer._cache):
@@ -166,6 +166,6 @@ def test_a13_200_cycles_leave_the_base_and_the_memory_as_they_were(model):
         composer.restore()
         sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
     assert same(components, before)
-    assert all(torch.equal(a, b) for a, b in zip(outputs(components.unet, components.text_encoders[0]), base))
+    assert all(torch.equal(a, b) for a, b in zip(outputs(components.denoiser, components.text_encoders[0]), base))
     assert sizes[-1] - sizes[49] < 2 * 2**20
     assert composer.memory()["originals"] == 0

@@ -19,6 +19,7 @@ from lora.errors import (
 from lora.hub import Hub, Reference, parse
 from lora.library import Library
 from lora.private import Bounds, PrivateAdapters
+from pipeline.families import known_marks
 from pipeline.profiles import load, load_profile
 from tests.adapters import random_lora, save_adapter
 from tests.fake_hub import COMMIT, LATER, FakeHub, Repo
@@ -54,7 +55,7 @@ def library(hub, weights, tmp_path):
 def library_of(hub, weights, folder, bounds=None, **limits) -> Library:
     shapes = Composer(weights[0].adaptable()).shapes
     client = Hub(endpoint=hub.url, **{"timeout": 2.0, "seconds": 10.0} | limits)
-    return Library([], shapes, "sdxl", PrivateAdapters(bounds or Bounds(), folder), client)
+    return Library([], shapes, "sdxl", PrivateAdapters(bounds or Bounds(), folder), client, known_marks())
 
 
 def refusal(library, reference, kind=HubError) -> str:
@@ -166,7 +167,7 @@ def test_a11_a_repository_that_is_gated_after_all(hub, library):
 
 
 def test_a8_an_adapter_of_another_model_is_not_kept(hub, library, weights):
-    foreign = {f"unet.nowhere.{k}": v for k, v in random_lora(weights[0].unet, ["to_q"], 1).items()}
+    foreign = {f"unet.nowhere.{k}": v for k, v in random_lora(weights[0].denoiser, ["to_q"], 1).items()}
     hub.repos["someone/foreign"] = Repo({COMMIT: {USUAL: save(foreign)}})
     assert "was made for another model" in refusal(library, "someone/foreign", UnfitAdapter)
     received = library.fetch("someone/foreign", "me").public()
@@ -245,7 +246,7 @@ def test_without_a_network_it_says_so(hub, library, monkeypatch):
 
 def test_raw_peft_brings_its_config(hub, library, weights):
     """lora_alpha stands in adapter_config.json only: twice the rank is twice the change."""
-    raw = {f"base_model.model.{k}": v for k, v in random_lora(weights[0].unet, ["to_q"], 1).items()}
+    raw = {f"base_model.model.{k}": v for k, v in random_lora(weights[0].denoiser, ["to_q"], 1).items()}
     config = b'{"lora_alpha": 8, "r": 4, "target_modules": "(x+)+!"}'
     files = {"adapter_model.safetensors": save(raw), "adapter_config.json": config}
     hub.repos["someone/raw"] = Repo({COMMIT: files})

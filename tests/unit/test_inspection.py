@@ -13,6 +13,7 @@ from lora.errors import InvalidRequest, UnfitAdapter
 from lora.export import export
 from lora.inspection import inspect
 from lora.library import describe
+from pipeline.families import known_marks
 from tests.weights import outputs, same, snapshot
 
 KEYS = {"fits", "family", "matched", "unmatched", "ignored", "rank", "parameters", "triggers", "sha256", "reason"}
@@ -22,7 +23,7 @@ KEYS = {"fits", "family", "matched", "unmatched", "ignored", "rank", "parameters
 def ink(model):
     """The file of an adapter that fits, the model's layers, its family."""
     _, components, library = model
-    return library.find("ink").path, Composer(components.adaptable()).shapes, components.family
+    return library.find("ink").path, Composer(components.adaptable()).shapes, components.family.name
 
 
 def pair(stem: str, width: int, out: int = 8) -> dict[str, torch.Tensor]:
@@ -31,7 +32,7 @@ def pair(stem: str, width: int, out: int = 8) -> dict[str, torch.Tensor]:
 
 def test_an_adapter_of_this_model_fits_whole(ink):
     path, shapes, family = ink
-    verdict = inspect(path, shapes, family).public()
+    verdict = inspect(path, shapes, family, families=known_marks()).public()
     tensors = load_file(path)
     numbers = sum(tensor.numel() for tensor in tensors.values())
     assert set(verdict) >= KEYS and json.loads(json.dumps(verdict)) == verdict
@@ -50,7 +51,7 @@ def test_the_header_is_enough(ink, monkeypatch):
     asked = []
     real = torch.empty
     monkeypatch.setattr("lora.files.torch.empty", lambda *a, **k: asked.append(k.get("device")) or real(*a, **k))
-    inspect(path, shapes, family)
+    inspect(path, shapes, family, families=known_marks())
     assert asked and set(asked) == {"meta"} and len(asked) == len(load_file(path))
 
 
@@ -60,7 +61,7 @@ def test_a8_partly_fitting_says_how_much(ink, tmp_path):
     half = {f"unet.nowhere.{i}.to_q.lora_{part}.weight": torch.zeros(4, 4) for i in range(len(tensors) // 2)
             for part in "AB"}  # fmt: skip
     save_file(tensors | half | {"bundle_emb.word.clip_l": torch.zeros(1, 4)}, tmp_path / "half.safetensors")
-    verdict = inspect(tmp_path / "half.safetensors", shapes, family).public()
+    verdict = inspect(tmp_path / "half.safetensors", shapes, family, families=known_marks()).public()
     assert verdict["fits"] and verdict["matched"] == verdict["unmatched"] == len(tensors) // 2
     assert "(50 %)" in verdict["reason"] and "unet.nowhere.0.to_q" in verdict["unmatched_examples"]
     assert verdict["ignored"] == 1 and verdict["ignored_examples"] == ["bundle_emb.word.clip_l"]
@@ -81,7 +82,7 @@ def test_a8_an_adapter_of_another_model_is_named_and_refused(ink, model, tmp_pat
     stem, width = FOREIGN[family]
     path = tmp_path / "x.safetensors"
     save_file(pair(stem, width), path)
-    verdict = inspect(path, shapes, own).public()
+    verdict = inspect(path, shapes, own, families=known_marks()).public()
     assert not verdict["fits"] and verdict["matched"] == 0 and verdict["unmatched"] == 1
     assert verdict["family"] == family and "none of its 1 layers" in verdict["reason"]
     composer = Composer(model[1].adaptable())
@@ -95,7 +96,7 @@ def test_a8_other_widths_say_the_match_in_percent(ink, tmp_path):
     for key in [key for key in tensors if "lora_A" in key][::2]:
         tensors[key] = torch.zeros(4, 99)
     save_file(tensors, tmp_path / "wide.safetensors")
-    verdict = inspect(tmp_path / "wide.safetensors", shapes, family).public()
+    verdict = inspect(tmp_path / "wide.safetensors", shapes, family, families=known_marks()).public()
     assert not verdict["fits"] and "was made for another model" in verdict["reason"] and "(50 %)" in verdict["reason"]
 
 
@@ -106,12 +107,12 @@ def test_metadata_is_told_short_and_on_one_line(ink, tmp_path):
         "ss_sd_model_name": "sd_xl_base_1.0\x1b", "ss_num_train_images": "4" * 999, "modelspec.trigger_phrase": "a, b,",
     }  # fmt: skip
     save_file(load_file(path), tmp_path / "x.safetensors", metadata=metadata)
-    verdict = inspect(tmp_path / "x.safetensors", shapes, family).public()
+    verdict = inspect(tmp_path / "x.safetensors", shapes, family, families=known_marks()).public()
     assert verdict["tags"] == ["red <b>", "blue"] and verdict["base"] == "sd_xl_base_1.0 "
     assert verdict["triggers"] == ["a", "b"] and len(verdict["training"]["ss_num_train_images"]) == 300
     for broken in ("[", "3", '{"a": 3}', '{"a": {"b": "c"}}'):
         save_file(load_file(path), tmp_path / "x.safetensors", metadata={"ss_tag_frequency": broken})
-        assert inspect(tmp_path / "x.safetensors", shapes, family).public()["tags"] == []
+        assert inspect(tmp_path / "x.safetensors", shapes, family, families=known_marks()).public()["tags"] == []
 
 
 def test_an_exported_mix_at_weight_1_is_the_mix(model, tmp_path):
@@ -128,7 +129,7 @@ def test_an_exported_mix_at_weight_1_is_the_mix(model, tmp_path):
     assert mixed.triggers == ("ink style", "gloss style")
     composer.apply((AdapterUse(mixed, 1.0),))
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(snapshot(components), expected))
-    ours = outputs(components.unet, components.text_encoders[0])
+    ours = outputs(components.denoiser, components.text_encoders[0])
     composer.restore()
     assert same(components, before)
     pipe = DiffusionPipeline.from_pretrained(folder)

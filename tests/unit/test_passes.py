@@ -18,6 +18,8 @@ from PIL import Image
 from lora.errors import InvalidRequest
 from pipeline import engine as engine_module
 from pipeline.engine import Engine
+from pipeline.families.sd15 import SD15
+from pipeline.families.sdxl import SDXL
 from pipeline.profiles import ZERO_SNR, load_profile
 from pipeline.request.request import GenerationRequest
 from pipeline.sampling import schedulers
@@ -75,7 +77,7 @@ def paint(engine, find=None, **values):
 def reference(folder, name, steps, strength, image=PICTURE, seed=3):
     _, pipe, config = loaded(folder)
     pipe.scheduler = schedulers.make(name, config)
-    given = schedulers.timesteps(name, steps, "sd15" if "sd15" in str(folder) else "sdxl")
+    given = schedulers.timesteps(name, steps, (SD15 if "sd15" in str(folder) else SDXL).ays)
     rng = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
     image = pipe("red apple", image=image, strength=strength, generator=rng, output_type="np", guidance_scale=5,
                  **given).images[0]  # fmt: skip
@@ -163,7 +165,7 @@ def test_expected_seconds_count_what_runs(tiny_sdxl):
 
 def test_outside_of_its_interval_guidance_costs_nothing(tiny_sdxl, monkeypatch):
     engine = loaded(tiny_sdxl)[0]
-    rows, unet = [], engine.load()[0].unet
+    rows, unet = [], engine.load()[0].denoiser
     forward = unet.forward
     monkeypatch.setattr(unet, "forward", lambda x, *a, **k: rows.append(len(x)) or forward(x, *a, **k))
     inside = paint(engine, guidance_start=0.2, guidance_end=0.6)[1]

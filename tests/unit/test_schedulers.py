@@ -13,6 +13,8 @@ from PIL import Image
 
 from lora.errors import InvalidRequest
 from pipeline.engine import Engine
+from pipeline.families.sd15 import SD15
+from pipeline.families.sdxl import SDXL
 from pipeline.profiles import EMBEDDED_PROFILE, SDXL_PROFILE, ZERO_SNR, load_profile
 from pipeline.request.request import GenerationRequest
 from pipeline.sampling import schedulers
@@ -45,7 +47,7 @@ def test_same_pixels_as_diffusers(model, name, request):
     values = dict(prompt="red apple", steps=3, seed=3, width=64, height=64, guidance_scale=5, scheduler=name)
     *_, ours = engine.generate(GenerationRequest.create(values, engine.limits, None), previews=False)
     pipe.scheduler = schedulers.make(name, config)
-    steps = schedulers.timesteps(name, 3, "sd15" if model == "tiny_sd15" else "sdxl")
+    steps = schedulers.timesteps(name, 3, (SD15 if model == "tiny_sd15" else SDXL).ays)
     theirs = pipe("red apple", height=64, width=64, generator=torch.Generator().manual_seed(3), output_type="np",
                   guidance_scale=5, **steps).images[0]  # fmt: skip
     assert np.isfinite(theirs).all()
@@ -84,7 +86,7 @@ CONFIGS = [dict(tiny.NOISE, timestep_spacing="leading", steps_offset=1), dict(ti
 def test_any_number_of_steps_reaches_the_clean_picture(config, name):
     """With a model that is always right, every sampler must arrive, from its first noise to the last step."""
     for steps in (1, 2, 5, schedulers.STEP_CAPS.get(name, 150)):
-        scheduler, timesteps = schedulers.prepare(name, config, steps, "sdxl")
+        scheduler, timesteps = schedulers.prepare(name, config, steps, SDXL.ays)
         rng = torch.Generator().manual_seed(0)
         x = torch.randn(1, 4, 4, 4, generator=rng) * scheduler.init_noise_sigma
         for t in timesteps:
@@ -101,7 +103,7 @@ def test_any_number_of_steps_reaches_the_clean_picture(config, name):
 @pytest.mark.parametrize("config", CONFIGS)
 def test_sigmas_fall_from_noise_to_the_picture(config):
     for name in schedulers.available(config):
-        levels = schedulers.sigmas(name, config, 20)
+        levels = schedulers.sigmas(name, config, 20, SDXL.ays)
         assert 20 <= len(levels) <= 21 and all(map(math.isfinite, levels)), name
         assert all(a > b for a, b in itertools.pairwise(levels)), name
         assert levels[-1] < 0.1 and levels[0] > (4000 if config is CONFIGS[1] else 8), name

@@ -12,6 +12,8 @@ from PIL import Image
 from safetensors import safe_open
 
 from lora.errors import AdapterError, InvalidRequest
+from pipeline.families.sdxl import SDXL
+from pipeline.text.conditioning import Conditioner
 from training import Components, Example, TrainedAdapter, TrainingConfig, read_folder, train, trainable_parameters
 from training.__main__ import parser, run
 from training.inject import NAME, injected
@@ -318,13 +320,19 @@ def test_metadata(sdxl, tmp_path):
 def test_the_usual_learning_rate_is_that_of_the_base(sdxl, true_sdxl):
     assert result(sdxl, steps=1, learning_rate=None).metadata["ss_learning_rate"] == "0.001"
     assert result(sdxl, steps=1, learning_rate=2e-3).metadata["ss_learning_rate"] == "0.002"
-    assert Components(true_sdxl, None, None, ()).usual_learning_rate == 1e-4
+    assert SDXL.default_learning_rate(true_sdxl) == 1e-4
 
 
-def test_long_captions_are_reported(sdxl):
-    assert result(sdxl, [Example(EXAMPLES[0].picture, ("cat " * 90,))], steps=1).notes == (
-        "1 of 1 captions are longer than 77 tokens; what is beyond was not learnt.",
-    )
+def test_long_captions_are_read_whole_and_as_the_painter_reads_them(sdxl, sd15):
+    long = "cat " * 90 + "apple"
+    for pipe in (sdxl, sd15):
+        components = Components.of(pipe)
+        objective = Objective(components, [Example(EXAMPLES[0].picture, ("cat", long))], TrainingConfig(**FAST))
+        texts = objective.conditioning([objective.texts.index(long), objective.texts.index("cat")])
+        painted = Conditioner(components)(long, "cat", 1)[0]
+        for row, ours in enumerate(painted):
+            assert torch.allclose(texts.hidden[row], ours.hidden[0], atol=1e-5)
+            assert ours.pooled is None or torch.allclose(texts.pooled[row], ours.pooled[0], atol=1e-5)
 
 
 def test_folder(tmp_path):

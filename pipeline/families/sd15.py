@@ -1,0 +1,39 @@
+"""Stable Diffusion 1 (Rombach et al. 2022, arXiv:2112.10752), and what has its form."""
+
+from diffusers.schedulers import AysSchedules
+
+from lora.inspection import FamilyMarks
+from pipeline.families.base import Components, Family, register
+
+
+class StableDiffusion(Family):
+    """One text encoder, whose last states the denoiser reads."""
+
+    marks = FamilyMarks(
+        name="sd15",
+        title="Stable Diffusion 1.5",
+        base="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        text_width=768,
+        metadata="sd_v1|diffusion-v1",
+    )
+    pipeline = "StableDiffusionPipeline"
+    encoders = (("tokenizer", "text_encoder"),)
+    ays = tuple(AysSchedules["StableDiffusionTimesteps"])
+
+    def states(self, encoder, output, clip_skip):
+        """Those after a layer and the final norm."""
+        if clip_skip:
+            return encoder.final_layer_norm(output.hidden_states[-1 - clip_skip])
+        return output.last_hidden_state
+
+    def predict(self, components, latents, timestep, hidden, pooled):
+        """Without more conditions."""
+        return components.denoiser(latents, timestep, encoder_hidden_states=hidden).sample
+
+    def kohya_version(self, components: Components) -> str:
+        """Known by the width of the text."""
+        known = {768: "sd_v1", 1024: "sd_v2"}
+        return known.get(components.denoiser.config.cross_attention_dim, "custom")
+
+
+SD15 = register(StableDiffusion())
