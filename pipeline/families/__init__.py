@@ -1,8 +1,13 @@
-"""The model families, a file each. Whoever adds one imports it here; nothing else has to know of it."""
+"""The model families, a file each. Whoever adds one lists it here; nothing else has to know of it."""
 
 from lora.inspection import FamilyMarks
-from pipeline.families import sd15, sdxl  # noqa: F401  In the order in which adapters are held against them.
 from pipeline.families.base import Components, Family, family_of, register, registered
+from pipeline.families.sd15 import SD15
+from pipeline.families.sdxl import SDXL
+
+# In the order in which adapters are held against them.
+for family in (SDXL, SD15):
+    register(family)
 
 # Families that are not painted with: their adapters are refused by name.
 FOREIGN = (

@@ -245,7 +245,8 @@ def register(family: F) -> F:
 def family_of(pipeline: str) -> Family:
     """The family whose models name this class of diffusers. Raises ModelError."""
     if pipeline not in _REGISTERED:
-        raise ModelError(f"BASE_MODEL is a {pipeline}; {' and '.join(_REGISTERED)} are supported.")
+        *others, last = _REGISTERED
+        raise ModelError(f"BASE_MODEL is a {pipeline}; {', '.join(others)} and {last} are supported.")
     return _REGISTERED[pipeline]
 
 

@@ -3,7 +3,7 @@
 from diffusers.schedulers import AysSchedules
 
 from lora.inspection import FamilyMarks
-from pipeline.families.base import Components, Family, register
+from pipeline.families.base import Components, Family
 
 
 class StableDiffusion(Family):
@@ -36,4 +36,4 @@ class StableDiffusion(Family):
         return known.get(components.denoiser.config.cross_attention_dim, "custom")
 
 
-SD15 = register(StableDiffusion())
+SD15 = StableDiffusion()

@@ -4,7 +4,7 @@ import torch
 from diffusers.schedulers import AysSchedules
 
 from lora.inspection import FamilyMarks
-from pipeline.families.base import Components, Family, register
+from pipeline.families.base import Components, Family
 
 
 class StableDiffusionXL(Family):
@@ -39,4 +39,4 @@ class StableDiffusionXL(Family):
         return "sdxl_base_v1-0" if own else "custom"
 
 
-SDXL = register(StableDiffusionXL())
+SDXL = StableDiffusionXL()
