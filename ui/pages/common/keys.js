@@ -1,3 +1,4 @@
+// @ts-check
 const KEYS = [
   ["Ctrl or ⌘ + Enter", "Paint, or compare"],
   ["Esc", "Cancel what is being painted"],
@@ -11,25 +12,32 @@ const TYPING = "input:not([type=checkbox]), textarea, select, [contenteditable=t
 const WALKS = ".cards, .templates, [data-walk]";
 
 // What is fixed to the window, as the buttons are on a phone, has no offsetParent.
+/** @param {Element} node */
 const seen = (node) => node.getClientRects().length > 0;
-const shown = (selector) => [...document.querySelectorAll(selector)].find(seen);
+/** @param {string} selector */
+const shown = (selector) => findAll(document, selector).find(seen);
 
+/** @param {HTMLElement | undefined} from @param {number} by */
 function walk(from, by) {
-  const place = from.closest(WALKS);
-  const stops = place ? [...place.querySelectorAll("button, a[href]")].filter(seen) : [];
-  const next = stops[stops.indexOf(from) + by];
+  const place = from?.closest(WALKS);
+  const stops = place ? findAll(place, "button, a[href]").filter(seen) : [];
+  const next = from && stops[stops.indexOf(from) + by];
   next?.focus();
   return Boolean(next);
 }
 
 // Whether a key that is pressed outside of text did something.
+/** @param {string} key */
 function pressed(key) {
-  if (key === "?") return part("sheet").showModal(), true;
-  if (key === "/") return document.querySelector("#prompt textarea")?.focus(), true;
-  if (key === "ArrowRight" || key === "ArrowLeft") return walk(document.activeElement, key === "ArrowRight" ? 1 : -1);
-  const tab = /^[1-9]$/.test(key) && document.querySelectorAll("#pages [role=tab]")[key - 1];
-  tab && tab.click();
-  return Boolean(tab);
+  if (key === "ArrowRight" || key === "ArrowLeft") return walk(shown(":focus"), key === "ArrowRight" ? 1 : -1);
+  if (key === "?") part("sheet").showModal();
+  else if (key === "/") promptArea()?.focus();
+  else {
+    const tab = /^[1-9]$/.test(key) && findAll(document, "#pages [role=tab]")[Number(key) - 1];
+    if (!tab) return false;
+    tab.click();
+  }
+  return true;
 }
 
 document.addEventListener("keydown", (event) => {
@@ -39,7 +47,7 @@ document.addEventListener("keydown", (event) => {
     shown("#paint, #compare")?.click();
   } else if (event.key === "Escape") {
     shown("#cancel, #compare-cancel")?.click();
-  } else if (!event.ctrlKey && !event.metaKey && !event.altKey && !event.target.matches(TYPING)) {
+  } else if (!event.ctrlKey && !event.metaKey && !event.altKey && !inside(event, TYPING)) {
     if (pressed(event.key)) event.preventDefault();
   }
 });

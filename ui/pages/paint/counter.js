@@ -1,5 +1,8 @@
+// @ts-check
 // Runs of tokens that share a weight other than 1, as words.
+/** @param {string[]} tokens @param {number[]} weights */
 function weighed(tokens, weights) {
+  /** @type {{ text: string, weight: number }[]} */
   const runs = [];
   tokens.forEach((token, i) => {
     if (weights[i] === 1) return;
@@ -11,11 +14,13 @@ function weighed(tokens, weights) {
 }
 
 function show() {
+  /** @type {Tokenized} */
   const { count, chunks, tokens, weights, clamped, dropped, parts, schedule, triggers, error } = props.value || {};
   part("notes").replaceChildren();
   part("count").textContent = error || "";
   if (!count) return;
-  part("count").textContent = `${plural(count, "token")} of ${75 * chunks}` + (chunks > 1 ? `, ${chunks} parts of 75` : "");
+  part("count").textContent =
+    `${plural(count, "token")} of ${props.chunk * chunks}${chunks > 1 ? `, ${chunks} parts of ${props.chunk}` : ""}`;
   const notes = weighed(tokens, weights);
   if (parts.length > 1) notes.push(`${parts.length} prompts joined by AND`);
   if (schedule.length > 1) notes.push(`${schedule.length} wordings over the steps`);

@@ -1,11 +1,13 @@
+// @ts-check
 const EVERY = 10000;
 
+/** @param {Plan} plan */
 function sentence({ expected_seconds: own, place, starts_in: wait, error }) {
   if (error) return error;
   if (own === undefined) return "";
   if (!place) return `About ${roughly(own)}.`;
-  const before = place > 1 ? `after ${plural(place - 1, "other picture")}` : "next in the queue";
-  return `About ${roughly(own)}, ${before}: begins in about ${roughly(wait)}.`;
+  const queue = place > 1 ? "" : " in the queue";
+  return `About ${roughly(own)}, ${turn(place)}${queue}: begins in about ${roughly(wait)}.`;
 }
 
 function show() {

@@ -1,0 +1,34 @@
+"""What all widgets that gradio does not have are made of.
+
+Their templates are fixed and their scripts write all text as text, so nothing that a visitor or an adapter file says
+is ever read as HTML.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from ui.pages.common.theme import PAGES
+
+# Of events that tell something while settings are edited: JSON as it is, past the queue, of many the last one.
+WHILE_EDITING: dict[str, Any] = {
+    "preprocess": False, "postprocess": False, "show_progress": "hidden", "queue": False,
+    "trigger_mode": "always_last", "api_visibility": "private",
+}  # fmt: skip
+
+
+def widget(page: str, name: str, value: object, helpers: Sequence[str] = (), **props: Any) -> gr.HTML:
+    """The widget of `<page>/<name>.html` and `<page>/<name>.js`, whose script gets `props`.
+
+    Before it stand common/dom.js and the `helpers`, other scripts of common/, in one function with it.
+    """
+    files = [PAGES / "common" / f"{helper}.js" for helper in ("dom", *helpers)] + [PAGES / page / f"{name}.js"]
+    script = "".join(file.read_text("utf-8") for file in files)
+    template = (PAGES / page / f"{name}.html").read_text("utf-8")
+    return gr.HTML(value, html_template=template, js_on_load=script, apply_default_css=False, **props)
+
+
+def keyboard() -> gr.HTML:
+    """What the keys do, and the sheet that lists them."""
+    return widget("common", "keys", None)

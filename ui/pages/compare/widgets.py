@@ -1,0 +1,31 @@
+"""The widgets of the page where settings are compared."""
+
+from typing import Any
+
+import gradio as gr
+
+from pipeline.request.limits import MAX_GUIDANCE
+from pipeline.request.mix import MAX_WEIGHT
+from ui.pages.common.widget import widget
+
+# Of the values of an axis that are written as text.
+MAX_CHARACTERS = 20_000
+
+
+def compare_axes(names: dict[str, str], styles: list[dict], schedulers: list[str], most: int) -> gr.HTML:
+    """Two axes of a comparison, by their `names`; values are picked (styles, schedulers) or written.
+
+    Value: `{"x_axis", "x_values", "y_axis", "y_values"}`, values being a list, or text to be read. The property `plan`
+    is what it comes to (`cells`, `columns`, `rows`, `expected_seconds`), or `{"error": words}`; `most` cells.
+    """
+    chosen = ["", *(style["id"] for style in styles[:8])] if styles else ""
+    value = {"x_axis": "adapter" if styles else "steps", "x_values": chosen, "y_axis": "", "y_values": ""}
+    bounds: dict[str, Any] = {"max_weight": MAX_WEIGHT, "max_guidance": MAX_GUIDANCE, "max_characters": MAX_CHARACTERS}
+    return widget(
+        "compare", "axes", value, names=names, styles=styles, schedulers=schedulers, most=most, plan=None, **bounds
+    )
+
+
+def compare_board() -> gr.HTML:
+    """The cells of a comparison as they come to be. Value: what happens, with `painted` files, the `sheet` at last."""
+    return widget("compare", "board", {"status": "empty"}, ["job"])
