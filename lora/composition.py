@@ -61,17 +61,27 @@ class KnownAdapter:
     bytes: int
 
 
+def layers_of(components: Mapping[str, nn.Module]) -> dict[Layer, nn.Linear | nn.Conv2d]:
+    """The layers that adapters may change. Files are written as if text encoders had a level `text_model`."""
+    return {
+        (component, path.removeprefix("text_model.")): module
+        for component, model in components.items()
+        for path, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d))
+    }
+
+
+def shapes_of(components: Mapping[str, nn.Module]) -> dict[Layer, tuple[int, ...]]:
+    """The shapes of their weights, which the "meta" device knows as well."""
+    return {layer: tuple(module.weight.shape) for layer, module in layers_of(components).items()}
+
+
 class Composer:
     """Owns the weights of a model's layers between `apply` and `restore`. Not thread-safe: the engine has the lock."""
 
     def __init__(self, components: Mapping[str, nn.Module]):
-        self._modules: dict[Layer, nn.Module] = {}
-        for component, model in components.items():
-            for path, module in model.named_modules():
-                if isinstance(module, (nn.Linear, nn.Conv2d)):
-                    # transformers 5 drops the `text_model.` that adapter files were written with, or keeps it.
-                    self._modules[component, path.removeprefix("text_model.")] = module
-        self.shapes = {layer: tuple(module.weight.shape) for layer, module in self._modules.items()}
+        self._modules = layers_of(components)
+        self.shapes = shapes_of(components)
         self._originals: dict[Layer, torch.Tensor] = {}
         self._on: dict[Layer, Terms] = {}
         # What was on a layer last, for whoever wants the same again, or else the room it takes.
@@ -152,7 +162,7 @@ class Composer:
                 original = weight.data
                 kept, changed = self._spare.pop(layer, ((), None))
                 self._spare_bytes -= 0 if changed is None else changed.nbytes
-                if kept != terms:
+                if changed is None or kept != terms:
                     changed = torch.empty_like(original) if changed is None else changed
                     merge_into(changed, original, self._with_deltas(layer, terms))
                 self._originals[layer], self._on[layer], weight.data = original, terms, changed

@@ -6,7 +6,7 @@ flattened into the columns) and `change(base, weight)`: what to add to the base 
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 
 import torch
 
@@ -14,15 +14,27 @@ import torch
 class Delta(ABC):
     """One layer's change. Raises ValueError when it is made of tensors whose shapes do not go together."""
 
-    kind: str
-    rank: int
     scale: float
-    matrix: tuple[int, int]
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """How people call it."""
+
+    @property
+    @abstractmethod
+    def rank(self) -> int:
+        """Inner width of its products; 0 where it has none."""
+
+    @property
+    @abstractmethod
+    def matrix(self) -> tuple[int, ...]:
+        """Rows and columns of the weight that it changes."""
 
     @property
     def tensors(self) -> list[torch.Tensor]:
         """What it holds, as stored."""
-        return [value for f in fields(self) if isinstance(value := getattr(self, f.name), torch.Tensor)]
+        return [value for value in vars(self).values() if isinstance(value, torch.Tensor)]
 
     @property
     def alpha(self) -> float:
@@ -103,7 +115,7 @@ class LohaDelta(Delta):
         return self.b1.shape[0]
 
     @property
-    def matrix(self) -> tuple[int, int]:
+    def matrix(self) -> tuple[int, ...]:
         return _product_matrix(self.a1, self.b1, self.t1)
 
     def dense(self, shape, device="cpu"):
@@ -116,13 +128,13 @@ class LokrDelta(Delta):
     """dW = scale * kron(w1, w2) (LyCORIS, Yeh et al. 2023, section 3).
 
     w1 and w2 are whole, or products a @ b as in LohaDelta, w2 also with a core; then `w1` and `w2` are the pairs
-    or triples (a, b, core). `rank` is that of the products.
+    or triples (a, b, core). `width` is the rank of the products.
     """
 
     w1: tuple[torch.Tensor, ...]
     w2: tuple[torch.Tensor, ...]
     scale: float
-    rank: int
+    width: int
     kind = "LoKr"
 
     def __post_init__(self):
@@ -131,6 +143,10 @@ class LokrDelta(Delta):
     @property
     def tensors(self) -> list[torch.Tensor]:
         return [*self.w1, *self.w2]
+
+    @property
+    def rank(self) -> int:
+        return self.width
 
     @property
     def matrix(self) -> tuple[int, int]:
@@ -160,9 +176,11 @@ class DoraDelta(Delta):
     magnitude: torch.Tensor
     axis: int
     inside: bool
+    scale: float = field(init=False)
 
     def __post_init__(self):
         _need(self.magnitude.ndim >= 1, self)
+        object.__setattr__(self, "scale", self.inner.scale)
 
     @property
     def kind(self) -> str:
@@ -177,11 +195,7 @@ class DoraDelta(Delta):
         return self.inner.rank
 
     @property
-    def scale(self) -> float:
-        return self.inner.scale
-
-    @property
-    def matrix(self) -> tuple[int, int]:
+    def matrix(self) -> tuple[int, ...]:
         return self.inner.matrix
 
     def fits(self, shape):
@@ -202,7 +216,7 @@ class DoraDelta(Delta):
 def merged(original: torch.Tensor, terms: list[tuple[Delta, float]]) -> torch.Tensor:
     """W0 + the sum of all changes, each at its weight, in float32. Plain LoRAs are one product of stacked factors."""
     base = total = original.float()
-    if low := [term for term in terms if isinstance(term[0], LoraDelta)]:
+    if low := [(delta, weight) for delta, weight in terms if isinstance(delta, LoraDelta)]:
         up, down, scale = _stacked(low, base.device)
         total = torch.addmm(base.flatten(1), up, down, alpha=scale).view_as(base)
     for delta, weight in terms:
@@ -217,12 +231,12 @@ def merge_into(out: torch.Tensor, original: torch.Tensor, terms: list[tuple[Delt
     On a CPU, bfloat16 stays bfloat16: the factors of plain LoRAs are rounded to it, which moves a change by less than
     rounding the sum does where the change is no larger than W0, and takes half the time. Sums are float32 throughout.
     """
-    plain = all(isinstance(delta, LoraDelta) for delta, _ in terms)
+    low = [(delta, weight) for delta, weight in terms if isinstance(delta, LoraDelta)]
     direct = (torch.float32, torch.bfloat16) if original.device.type == "cpu" else (torch.float32,)
-    if not (plain and original.is_contiguous() and out.is_contiguous() and original.dtype in direct):
+    if not (len(low) == len(terms) and original.is_contiguous() and out.is_contiguous() and original.dtype in direct):
         out.copy_(merged(original, terms))
         return
-    up, down, scale = _stacked(terms, original.device)
+    up, down, scale = _stacked(low, original.device)
     up, down = up.to(original.dtype), down.to(original.dtype)
     torch.addmm(original.flatten(1), up, down, alpha=scale, out=out.flatten(1))
 

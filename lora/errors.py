@@ -2,6 +2,7 @@
 
     AtelierError
     ├── InvalidRequest      a value of a request is not allowed
+    │   ├── Several             more than one thing is wrong
     │   └── Described           the value is not shown but described
     │       ├── TooLong             there is too much of it
     │       └── InvalidOwner        what should be an owner's secret is none
@@ -17,18 +18,29 @@
     │   ├── NotKept             a picture could not be kept
     │   └── UnknownPicture      no such picture of this owner
     ├── UnknownJob          no such job of this owner
-    └── Busy                too many are waiting
+    ├── Busy                too many are waiting
+    └── Unforeseen          anything else, which has been logged
 
 Errors of other libraries are translated where they enter; what is not in this tree is a bug and shown as such.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
 class AtelierError(Exception):
-    """Base of all errors whose message is meant for the user."""
+    """Base of all errors whose message is meant for the user. Pickles: it crosses from a worker as it is."""
+
+    def __reduce__(self):
+        """Whatever it was made of, its sentence and what it knows besides."""
+        return _again, (type(self), str(self), self.__dict__)
+
+
+def _again(kind: type[AtelierError], sentence: str, known: dict) -> AtelierError:
+    error = kind.__new__(kind, sentence)
+    error.__dict__ |= known
+    return error
 
 
 @contextmanager
@@ -48,6 +60,11 @@ class InvalidRequest(AtelierError):
         super().__init__(f"{field} is {shown(value)}, but must be {allowed}.")
         self.field = field
 
+    @property
+    def problems(self) -> Sequence["InvalidRequest"]:
+        """Each thing that is wrong."""
+        return (self,)
+
 
 class Described(InvalidRequest):
     """A value that is not to be shown, or says nothing: `what` says in words what it is."""
@@ -55,6 +72,25 @@ class Described(InvalidRequest):
     def __init__(self, field: str, what: str, allowed: str):
         AtelierError.__init__(self, f"{field} is {what}, but must be {allowed}.")
         self.field = field
+
+
+class Several(InvalidRequest):
+    """More than one thing is wrong: a sentence for each of `all` of them."""
+
+    def __init__(self, problems: Sequence[AtelierError]):
+        AtelierError.__init__(self, " ".join(dict.fromkeys(map(str, problems))))
+        self.all = tuple(problems)
+        self.field = next((each.field for each in problems if isinstance(each, InvalidRequest)), "")
+
+    @property
+    def problems(self) -> Sequence[InvalidRequest]:
+        """Those of them that are about a value."""
+        return tuple(each for each in self.all if isinstance(each, InvalidRequest))
+
+
+def together(problems: Sequence[AtelierError]) -> AtelierError:
+    """One error that says all of them; the only one as it is."""
+    return problems[0] if len(problems) == 1 else Several(problems)
 
 
 class TooLong(Described):
@@ -115,6 +151,14 @@ class UnknownJob(AtelierError):
 
 class Busy(AtelierError):
     """Too many requests are waiting; says when to come back."""
+
+
+class Unforeseen(AtelierError):
+    """What nobody foresaw: its caller is told no more than that it has been logged. `kind` is the error's class."""
+
+    def __init__(self, error: BaseException):
+        super().__init__("Something went wrong here; it has been logged.")
+        self.kind = type(error).__name__
 
 
 def shown(value: object, most: int = 40) -> str:

@@ -122,7 +122,7 @@ def _scaled(name: str, where: str, layer: Layer, parts: dict[str, torch.Tensor],
     return delta if alpha is not None else replace(delta, scale=scaling.without_rank(layer))
 
 
-def _unscaled(parts: dict[str, torch.Tensor]) -> Delta:
+def _unscaled(parts: dict[str, torch.Tensor]) -> LoraDelta | LohaDelta | LokrDelta:
     if any(part.startswith("hada_") for part in parts):
         names = {"a1": "hada_w1_a", "b1": "hada_w1_b", "a2": "hada_w2_a", "b2": "hada_w2_b"}
         cores = {core: parts.pop(f"hada_{core}") for core in ("t1", "t2") if f"hada_{core}" in parts}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import httpx2
@@ -114,18 +114,20 @@ class Hub:
             raise HubError(f"{repo} is gated; get the file from its page and upload it.")
         files = {sibling.rfilename: sibling for sibling in info.siblings or ()}
         file = files[chosen(repo, reference.file, list(files))]
-        if file.size is None or not re.fullmatch("[0-9a-f]{40}", info.sha or ""):
+        commit = info.sha or ""
+        if file.size is None or not re.fullmatch("[0-9a-f]{40}", commit):
             raise HubError(f"The Hub does not tell the size and commit of {repo}; try again later.")
-        config = files.get(str(PurePosixPath(file.rfilename).with_name(CONFIG)))
-        beside = PurePosixPath(file.rfilename).name == CONFIGURED and config and (config.size or 0) <= MAX_CONFIG_BYTES
+        path = PurePosixPath(file.rfilename)
+        config = files.get(str(path.with_name(CONFIG))) if path.name == CONFIGURED else None
+        beside = config and (config.rfilename, config.size or 0)
         return HubFile(
             repo=repo,
-            commit=info.sha,
+            commit=commit,
             file=file.rfilename,
             size=file.size,
             sha256=file.lfs.sha256 if file.lfs else None,
             licence=tagged(info, "license:") or "unknown",
-            config=(config.rfilename, config.size or 0) if beside else None,
+            config=beside if beside and beside[1] <= MAX_CONFIG_BYTES else None,
         )
 
     def download(self, found: HubFile, target: Path) -> None:
@@ -138,7 +140,7 @@ class Hub:
     def search(self, words: str, base: str, limit: int = 12) -> list[dict]:
         """The most downloaded LoRA adapters whose card names that base, of any where it is "". Raises HubError."""
         # Not HfApi.list_models: it takes no time-out, and sleeps for as long as a rate limit says.
-        params = {"search": words, "filter": ["lora"], "sort": "downloads", "limit": limit}
+        params: dict[str, Any] = {"search": words, "filter": ["lora"], "sort": "downloads", "limit": limit}
         if base:
             params["filter"].append(f"base_model:adapter:{base}")
 

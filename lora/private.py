@@ -146,16 +146,16 @@ class PrivateAdapters:
         now = self._clock()
         if session in self._shelves:
             self._shelves[session].used = now
-        for name, shelf in list(self._shelves.items()):
-            if now - shelf.used > self.bounds.idle_seconds and not shelf.filling:
+        for name, each in list(self._shelves.items()):
+            if now - each.used > self.bounds.idle_seconds and not each.filling:
                 self._forget(name)
-        shelf = self._shelves.get(session)
-        for adapter in list(shelf.adapters.values()) if shelf else ():
-            # A cleaner of the system has taken it.
-            if not adapter.path.is_file():
-                del shelf.adapters[adapter.id]
-                del shelf.folders[adapter.path.parent]
-                self._delete(adapter.path.parent)
+        if shelf := self._shelves.get(session):
+            for adapter in list(shelf.adapters.values()):
+                # A cleaner of the system has taken it.
+                if not adapter.path.is_file():
+                    del shelf.adapters[adapter.id]
+                    del shelf.folders[adapter.path.parent]
+                    self._delete(adapter.path.parent)
         return shelf
 
     def _forget(self, session: str) -> None:

@@ -33,7 +33,8 @@ class Scaling:
 
         Raises UnreadableAdapter for a config that trains whole modules, or whose alphas cannot be read.
         """
-        raw, notes, written = any(stem.startswith(RAW) for stem in stems), (), {}
+        raw, written = any(stem.startswith(RAW) for stem in stems), {}
+        notes: tuple[str, ...] = ()
         if "lora_adapter_metadata" in metadata:
             written = _object(path.name, metadata["lora_adapter_metadata"])
         elif raw:

@@ -7,9 +7,9 @@ one sentence where a value is not allowed.
 """
 
 import argparse
-import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,17 +18,18 @@ from tqdm import tqdm
 
 from lora.errors import InvalidRequest, in_a_sentence
 from pipeline.request.checks import base_model, choice, whole
-from pipeline.request.fields import schemas
+from pipeline.request.fields import Field
+from pipeline.request.limits import Limits
 from pipeline.request.mix import ADAPTER_KEYS, MAX_WEIGHT
 from pipeline.request.picture import MAX_BYTES
-from pipeline.request.request import GenerationRequest, Limits
+from pipeline.request.request import FIELDS, GenerationRequest
 from pipeline.text.variants import read_wildcards
 
 if TYPE_CHECKING:
     from pipeline.engine import Engine, Generation
 
-# Not options: the prompt and the adapters are said in their own way, the last two follow from the rest.
-OTHERWISE = ("prompt", "adapters", "texts", "passes")
+# Not options: the prompt and the adapters are said in their own way.
+OTHERWISE = ("prompt", "adapters")
 # What is allowed depends on the model, which is not loaded to tell it.
 MODELS_OWN = {
     "width": "pixels, a multiple of 8: 64 to 256 with embedded, 512 to 1536 with sdxl",
@@ -46,8 +47,8 @@ STYLE = (
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    """One option for each field of a GenerationRequest; their values are judged when the request is made."""
+def parser(table: Sequence[Field] = FIELDS) -> argparse.ArgumentParser:
+    """One option for each field of a request; their values are judged when it is made."""
     out = argparse.ArgumentParser("python -m pipeline", description=__doc__, argument_default=argparse.SUPPRESS)
     out.formatter_class = argparse.RawDescriptionHelpFormatter
     out.add_argument("prompt", help="what to paint")
@@ -55,16 +56,14 @@ def parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, default=Path("picture.png"), help="PNG file to write (default: picture.png)"
     )
     out.add_argument("--adapter", action="append", default=[], metavar="ID[:WEIGHT]", help=STYLE)
-    described = schemas(Limits((), ""))
-    for field in dataclasses.fields(GenerationRequest):
-        name = "--" + field.name.replace("_", "-")
+    for field in table:
+        name, words = "--" + field.name.replace("_", "-"), _help(field)
         if field.name in OTHERWISE:
             continue
         if field.type is bool:
-            out.add_argument(name, action=argparse.BooleanOptionalAction, help=_help(field.name, described))
+            out.add_argument(name, action=argparse.BooleanOptionalAction, help=words)
         else:
-            kind = field.type if field.type in (int, float) else str
-            out.add_argument(name, type=kind, help=_help(field.name, described))
+            out.add_argument(name, type=field.type if field.type in (int, float) else str, help=words)
     out.add_argument("--adapters-dir", type=Path, default=None, help="folder of .safetensors adapters (default: none)")
     lists = "folder of lists for __name__ in a prompt (default: none)"
     out.add_argument("--wildcards-dir", type=Path, default=None, help=lists)
@@ -81,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 def request_values(args: argparse.Namespace) -> dict:
     """The raw values of a request that were said. Raises InvalidRequest."""
-    names = {field.name for field in dataclasses.fields(GenerationRequest)}
+    names = {field.name for field in FIELDS}
     values = {name: value for name, value in vars(args).items() if name in names}
     values["adapters"] = [_adapter(text) for text in args.adapter]
     if "image" in values:
@@ -98,6 +97,7 @@ def paint(engine: "Engine", request: GenerationRequest) -> "Generation":
             if isinstance(item, Generation):
                 return item
             bar.update(item.image * item.steps + item.step - bar.n)
+    raise AssertionError("unreachable")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -144,12 +144,12 @@ def _check_places(args: argparse.Namespace) -> None:
             raise InvalidRequest(name, folder.name, "a folder that exists")
 
 
-def _help(name: str, described: dict[str, dict]) -> str:
+def _help(field: Field) -> str:
     """What a field is and what is allowed, as everywhere, and what is taken where it is not said."""
-    schema, of_model = described[name], {field.name for field in dataclasses.fields(Limits)}
-    default = "the model's own" if name in of_model else schema.get("default", "none")
+    schema = field.schema(Limits((), ""))
+    default = "the model's own" if field.own else schema.get("default", "none")
     default = {"": "empty", "True": "yes", "False": "no"}.get(str(default), default)
-    return f"{MODELS_OWN.get(name, schema['description'])} (default: {default})".replace("%", "%%")
+    return f"{MODELS_OWN.get(field.name, schema['description'])} (default: {default})".replace("%", "%%")
 
 
 def _threads(args: argparse.Namespace) -> int:

@@ -14,12 +14,13 @@ import signal
 import struct
 import sys
 from contextlib import suppress
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lora.errors import Described, InvalidRequest
 from pipeline.metadata.image_metadata import image_metadata
 from pipeline.request.picture import Picture
 
+resource: Any
 try:
     import resource
 except ImportError:  # Windows, where nothing is bounded.
@@ -74,8 +75,8 @@ def _answer(task: str, values: dict, data: bytes) -> tuple[list, bytes]:
     except InvalidRequest as error:
         return ["refused", str(error)], b""
     except MemoryError:
-        error = Described("image", "a picture that takes too much memory to decode", "a smaller one")
-        return ["refused", str(error)], b""
+        refusal = Described("image", "a picture that takes too much memory to decode", "a smaller one")
+        return ["refused", str(refusal)], b""
 
 
 if __name__ == "__main__":

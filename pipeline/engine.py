@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -12,16 +13,19 @@ from lora.adapter import AdapterMix
 from lora.composition import AppliedAdapter, Composer
 from lora.errors import PaintingFailed
 from lora.export import Exported, export
+from pipeline.facts import ModelFacts
 from pipeline.families import Components
 from pipeline.metadata import infotext
 from pipeline.profiles import ModelProfile, load
-from pipeline.request.request import GenerationRequest, Limits, Pass
+from pipeline.request import details
+from pipeline.request.details import Details, SecondPass
+from pipeline.request.limits import Limits
+from pipeline.request.request import GenerationRequest, Pass
 from pipeline.sampling import schedulers
 from pipeline.sampling.decode import Previewer, decode, encode_png
 from pipeline.sampling.denoise import Denoised, denoise
 from pipeline.sampling.latents import encode_image, enlarged, initial_noise, noised
 from pipeline.text import conditioning, tokens
-from pipeline.text.variants import Wildcards
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,10 @@ class DenoiseStep:
 
 @dataclass(frozen=True)
 class Generation:
-    """The result: PNG files in the order of the request's seeds, and `details`, ready for JSON.
-
-    `details`: seed, seeds, adapters (hash, weight, matched layers), prompt (tokens, chunks), settings, timings in
-    seconds, profile.
-    """
+    """The result: PNG files in the order of the request's seeds, and how they were made, ready for JSON."""
 
     images: tuple[bytes, ...]
-    details: dict
+    details: Details
 
 
 @dataclass
@@ -75,12 +75,19 @@ class Engine:
         self._loading = threading.Lock()
         self._loaded: tuple[Components, Composer, Previewer] | None = None
         self._conditioner: conditioning.Conditioner | None = None
-        self._step_seconds: float | None = None
+        self._facts: ModelFacts | None = None
 
     @property
     def limits(self) -> Limits:
         """What this engine can paint."""
         return self.profile.limits
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What is known of the model; of a loaded one nothing is read twice."""
+        if self._facts is None:
+            self._facts = ModelFacts(self.profile, self.load()[0])
+        return self._facts
 
     def load(self) -> tuple[Components, Composer, Previewer]:
         """Load the model, once; later calls return it. Raises ModelError."""
@@ -90,7 +97,7 @@ class Engine:
                 self._loaded = components, Composer(components.adaptable()), Previewer(components)
             return self._loaded
 
-    def generate(self, request: GenerationRequest, previews: bool = True) -> Iterator[DenoiseStep | Generation]:
+    def generate(self, request: GenerationRequest, previews: bool = True) -> Generator[DenoiseStep | Generation]:
         """Yield a DenoiseStep after each step and at last the Generation.
 
         Closing the generator stops it at the step that it is in. However it ends, the same base request gives the same
@@ -123,10 +130,12 @@ class Engine:
                                 composer.apply(mix, denoised.done / stage.steps)
                         before += stage.steps
                         watch.lap("denoise")
+                    # Every image has a pass, and every pass a step.
+                    assert latents is not None
                     image = decode(components, finite(latents))
                     images.append(encode_png(image, infotext.write(settings, index) if request.metadata else ""))
                     watch.lap("decode")
-                generation = Generation(tuple(images), settings | {"timings": watch.timings()})
+                generation = Generation(tuple(images), {**settings, "timings": watch.timings()})
             except torch.OutOfMemoryError as error:
                 composer.restore()
                 size = f"{request.passes[-1].width} x {request.passes[-1].height}"
@@ -138,56 +147,21 @@ class Engine:
                 raise
         yield generation
 
-    def export(self, mix: AdapterMix, path: Path, rank: int | None = None) -> Exported:
+    def export(self, mix: AdapterMix, rank: int | None, path: Path) -> Exported:
         """Write a mix as one adapter file; see lora.export. Raises AdapterError, InvalidRequest."""
         _, composer, _ = self.load()
         with self._lock:
             return export(composer, mix, path, rank)
 
-    def tokenize(self, prompt: str, wildcards: Wildcards | None = None) -> dict:
-        """How the prompt is read, its first variant if it has several.
-
-        `tokens` of the first step with their `weights`, `chunks` of 75 (the most at any step), `schedule` [last step,
-        text] at the profile's usual number of steps, `parts` joined by AND with their strengths, `adapters` named in
-        it, `clamped` in words, and what would be dropped: nothing.
-        """
-        components, _, _ = self.load()
-        return tokens.explain(components.tokenizers, prompt, self.limits.steps, wildcards)
-
-    def sigmas(self, scheduler: str, steps: int) -> list[float]:
-        """The noise levels of a preset over so many steps, falling, standard deviations relative to the picture."""
-        components, _, _ = self.load()
-        return schedulers.sigmas(scheduler, components.scheduler_config, steps, components.family.ays)
-
-    def expected_seconds(self, request: GenerationRequest) -> float:
-        """Predicted run time: measured seconds per step and pixel, or the profile's guess before the first run."""
-        return self._work(request) * (self._step_seconds or self.profile.step_seconds)
-
     def state(self) -> dict:
-        """What it has learned and holds in memory, in numbers."""
+        """What it holds in memory, in numbers."""
         _, composer, _ = self.load()
         memory = {f"{name}_bytes": size for name, size in composer.memory().items()}
         texts = self._conditioner.nbytes if self._conditioner else 0
         return {
-            "step_seconds": self._step_seconds and round(self._step_seconds, 4),
             "adapters_on": composer.count,
             "memory": memory | {"texts_bytes": texts},
         }
-
-    def observe(self, request: GenerationRequest, generation: Generation) -> None:
-        """Learn from a run how long a step takes. Whoever gets a Generation tells: it may come from another process."""
-        now = generation.details["timings"]["total"] / self._work(request)
-        before = self._step_seconds
-        self._step_seconds = now if before is None else 0.7 * before + 0.3 * now
-
-    def _work(self, request: GenerationRequest) -> float:
-        """A request's size in guided steps at the profile's usual size; text and decoder count as two."""
-        # Heun asks the model twice a step.
-        calls, usual, work = 1 + ("Heun" in request.scheduler), self.limits.width * self.limits.height, 0.0
-        for stage in request.passes:
-            steps = sum(1.0 if scale > 1 else 0.55 for scale in request.guidance_scales(stage.steps))
-            work += (steps * calls + 2) * stage.width * stage.height / usual
-        return request.num_images * work
 
     def _condition(self, components: Components) -> conditioning.Conditioner:
         if self._conditioner is None:
@@ -196,33 +170,22 @@ class Engine:
 
     def _settings(
         self, components: Components, request: GenerationRequest, applied: tuple[AppliedAdapter, ...], scale: float
-    ) -> dict:
+    ) -> Details:
         read = tokens.explain(components.tokenizers, request.texts[0][0], request.steps)
-        return {
-            "prompt": request.prompt,
-            "negative_prompt": request.negative_prompt,
+        own = {
+            "version": details.VERSION,
             "prompts": [prompt for prompt, _ in request.texts],
             "negative_prompts": [negative for _, negative in request.texts],
             "tokens": {"tokens": read["count"], "chunks": read["chunks"], "dropped": read["dropped"]},
             "clamped": read["clamped"],
             "adapters": [adapter.public() for adapter in applied],
             "adapters_scale": scale,
-            "width": request.width,
-            "height": request.height,
-            "steps": request.steps,
-            "guidance_scale": request.guidance_scale,
-            "guidance_rescale": request.guidance_rescale,
-            "guidance_start": request.guidance_start,
-            "guidance_end": request.guidance_end,
-            "eta": request.eta,
-            "clip_skip": request.clip_skip,
             "strength": request.strength if request.image else None,
             "hires": _hires(request),
-            "scheduler": request.scheduler,
-            "seed": request.seed,
             "seeds": list(request.seeds),
             "profile": self.profile.name,
         }
+        return cast(Details, details.of_request(request) | own)
 
 
 def _denoise(
@@ -233,10 +196,11 @@ def _denoise(
         request.scheduler, components.scheduler_config, stage.planned, components.family.ays, components.device,
         stage.skipped,
     )  # fmt: skip
+    clean = None
     if before is not None:
         clean = enlarged(components, finite(before), stage.width, stage.height, request.hires_upscaler, rng)
-    else:
-        clean = request.image and encode_image(components, request.image.image(), rng)
+    elif request.image:
+        clean = encode_image(components, request.image.image(), rng)
     return denoise(
         components,
         scheduler,
@@ -252,7 +216,7 @@ def _denoise(
     )
 
 
-def _hires(request: GenerationRequest) -> dict | None:
+def _hires(request: GenerationRequest) -> SecondPass | None:
     """The second pass as it was, if there was one."""
     if request.hires_scale == 1:
         return None

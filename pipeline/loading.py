@@ -24,8 +24,7 @@ def open_engine(
     # The built-in styles were trained on the embedded model and fit no other.
     folders = [(BUILT_IN, "built-in")] if engine.profile.name == "embedded" else []
     folders += [(adapters_dir, "folder")] if adapters_dir else []
-    components, composer, _ = engine.load()
-    library = Library(folders, composer.shapes, components.family.name, private, hub, known_marks())
+    library = Library(folders, engine.facts.shapes, engine.profile.family.name, private, hub, known_marks())
     for identity, repository, file in engine.profile.hub_adapters:
         library.add_from_hub(identity, repository, file)
     return engine, library

@@ -23,6 +23,8 @@ def sheet(grid: Grid, pictures: Sequence[bytes]) -> Image.Image:
         share = min(1.0, math.sqrt(MAX_PIXELS / (first.width * first.height * columns * rows)))
         width, height = (max(1, int(side * share)) for side in first.size)
     font = ImageFont.load_default(max(12, min(width, height) // 11))
+    # With a size it is never Pillow's bitmap font.
+    assert isinstance(font, ImageFont.FreeTypeFont)
     line = math.ceil(sum(font.getmetrics()) * 1.05)
     above = [wrapped(label, font, width) for label in grid.x.labels]
     left = min(2 * width, int(_widest([grid.y.title, *grid.y.labels], font))) + 3 * GAP if grid.y else GAP

@@ -2,20 +2,21 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lora.adapter import warnings
 from lora.errors import InvalidRequest
 from lora.formats import MAX_RANK
 from lora.library import Library
-from pipeline.engine import DenoiseStep, Engine, Generation
+from pipeline.engine import DenoiseStep, Generation
 from pipeline.metadata import infotext
 from pipeline.metadata.restore import restore
-from pipeline.request import request as requests
+from pipeline.request import checks
 from pipeline.request.checks import text, whole
 from pipeline.request.compare import Grid, grid
 from pipeline.request.mix import adapter_ids, adapter_mix, trigger_words
@@ -28,12 +29,9 @@ from pipeline.text.variants import Wildcards
 from serving.executor import BoundedExecutor
 from serving.picture_decoder import PictureDecoder
 from serving.queue import FairQueue, Ticket
+from serving.received import Uploads, check_size, uploaded
 from serving.request_log import Entry, RequestLog
-from serving.stream import newest
-from serving.workers.zerogpu import Paint
-from ui.errors import in_words
-from ui.web.files import check_size, served, uploaded
-from ui.web.uploads import Uploads
+from serving.workers.base import Worker
 
 # What an export is taken to last, for those who wait behind it.
 EXPORT_SECONDS = 5.0
@@ -54,21 +52,18 @@ class GenerationService:
 
     def __init__(
         self,
-        engine: Engine,
+        worker: Worker,
         library: Library,
         queue: FairQueue,
-        paint: Paint,
         wildcards: Wildcards | None = None,
         request_log: RequestLog | None = None,
     ):
-        self.engine = engine
+        self.worker = worker
+        self.facts = worker.facts
         self.library = library
         self.queue = queue
         self.wildcards = wildcards or {}
         self.request_log = request_log or RequestLog()
-        self._paint = paint
-        # As many threads as may paint at once: a job that was cancelled ends its step before the next one starts.
-        self._painters = ThreadPoolExecutor(queue.at_once, thread_name_prefix="painter")
         # Apart, so that a Hub that hangs keeps nobody from uploading. A file is in memory while it is read.
         self._readers, self._fetchers = BoundedExecutor("reader", 2, 16), BoundedExecutor("fetcher", 4, 16)
         self.decoder = PictureDecoder()
@@ -76,7 +71,7 @@ class GenerationService:
     @property
     def profile(self):
         """The profile of the model behind all this."""
-        return self.engine.profile
+        return self.facts.profile
 
     @property
     def default_adapters(self) -> list[dict]:
@@ -84,56 +79,56 @@ class GenerationService:
         known = {adapter.id for adapter in self.library.all()}
         return [{"id": i, "weight": w} for i, w in self.profile.adapters if i in known]
 
-    async def generate(self, values: Mapping, session: str, page: bool = False) -> AsyncIterator[Update]:
-        """Check the values, wait for a turn, paint. Raises gradio errors only; closing it stops the painting."""
-        with in_words(), self.request_log.entry("generate", session, page) as entry:
+    async def generate(self, values: Mapping, session: str | None, page: bool = False) -> AsyncGenerator[Update]:
+        """Check the values, wait for a turn, paint. Raises AtelierError; closing it stops the painting."""
+        with self.request_log.entry("generate", session, page) as entry:
             request = self._request(await self._decoded(values, session), session)
             self.request_log.asked(entry, request, self._shared())
-            ticket = self.queue.enter(session, self.engine.expected_seconds(request))
+            ticket = self.queue.enter(session, self.facts.expected_seconds(request))
             async with aclosing(self._painted(request, ticket, entry)) as updates:
                 async for update in updates:
                     if update.images:
                         entry.done()
                     yield update
 
-    def estimate(self, values: Mapping, session: str) -> dict:
-        """What a request comes to before it is sent: seconds, place in the queue. Raises gradio errors only.
+    def estimate(self, values: Mapping, session: str | None) -> dict:
+        """What a request comes to before it is sent: seconds, place in the queue. Raises AtelierError.
 
         A picture is not opened: it costs what any other does.
         """
-        with in_words():
-            request = self._request(_unread(values), session)
-            seconds = round(self.engine.expected_seconds(request), 1)
-            return {"status": "planned", "expected_seconds": seconds, **self.turn(session)}
+        request = self._request(_unread(values), session)
+        seconds = round(self.facts.expected_seconds(request), 1)
+        return {"status": "planned", "expected_seconds": seconds, **self.turn(session)}
 
-    def turn(self, session: str) -> dict:
+    def turn(self, session: str | None) -> dict:
         """`place` in the queue of a request that came now, 0 where it would begin at once, and in how many seconds.
 
-        Raises gradio errors only.
+        Raises AtelierError.
         """
-        with in_words():
-            ahead = self.queue.estimate(session)
-            return {"place": ahead.place, "starts_in": ahead.expected_seconds}
+        ahead = self.queue.estimate(session)
+        return {"place": ahead.place, "starts_in": ahead.expected_seconds}
 
-    async def plan(self, values: Mapping, axes: Mapping, session: str) -> dict:
-        """What a comparison comes to before it is sent: cells, seconds, axes, place. Raises gradio errors only."""
-        with in_words():
-            return self._planned(await self._grid(_unread(values), axes, session)) | self.turn(session)
+    async def plan(self, values: Mapping, axes: Mapping, session: str | None) -> dict:
+        """What a comparison comes to before it is sent: cells, seconds, axes, place. Raises AtelierError."""
+        return self._planned(await self._grid(_unread(values), axes, session)) | self.turn(session)
 
-    async def compare(self, values: Mapping, axes: Mapping, session: str, page: bool = False) -> AsyncIterator[Update]:
+    async def compare(
+        self, values: Mapping, axes: Mapping, session: str | None, page: bool = False
+    ) -> AsyncGenerator[Update]:
         """Paint the cells of a comparison, each as if it came alone: planned, waiting, painting, "cell" with its file.
 
-        Each has a ticket of its own, so whoever waits has a turn between two of them. At last the sheet. Raises gradio
-        errors only; closing it stops the painting.
+        Each has a ticket of its own, so whoever waits has a turn between two of them. At last the sheet. Raises
+        AtelierError; closing it stops the painting.
         """
-        with in_words(), self.request_log.entry("compare", session, page) as entry:
+        with self.request_log.entry("compare", session, page) as entry:
             wanted = await self._grid(await self._decoded(values, session), axes, session)
             self.request_log.asked(entry, wanted.cells[0].request, self._shared(), len(wanted.cells))
             yield Update(self._planned(wanted))
-            files, details = [], []
+            files: list[bytes] = []
+            details: list[dict] = []
             for number, cell in enumerate(wanted.cells):
                 where = {"cell": number, "cells": len(wanted.cells)}
-                ticket = self.queue.enter(session, self.engine.expected_seconds(cell.request), again=number > 0)
+                ticket = self.queue.enter(session, self.facts.expected_seconds(cell.request), again=number > 0)
                 async with aclosing(self._painted(cell.request, ticket, entry)) as updates:
                     async for update in updates:
                         said = {k: v for k, v in update.details.items() if k not in ("image", "images")}
@@ -146,28 +141,28 @@ class GenerationService:
             entry.done()
             yield Update({"status": "done", **wanted.public, "cells": details}, (drawn,))
 
-    def _request(self, values: Mapping, session: str) -> GenerationRequest:
-        return GenerationRequest.create(values, self.engine.limits, self._finder(session), self.wildcards)
+    def _request(self, values: Mapping, session: str | None) -> GenerationRequest:
+        return GenerationRequest.create(values, self.facts.limits, self._finder(session), self.wildcards)
 
-    async def _decoded(self, values: Mapping, session: str) -> Mapping:
+    async def _decoded(self, values: Mapping, session: str | None) -> Mapping:
         """The values, with a picture file decoded to the size that they ask for, once all else is judged."""
         if (rest := _unread(values)) is values:
             return values
         asked = self._request(rest, session)
         return {**values, "image": await self.decoder.picture(values["image"], asked.width, asked.height)}
 
-    async def _grid(self, values: Mapping, axes: Mapping, session: str) -> Grid:
+    async def _grid(self, values: Mapping, axes: Mapping, session: str | None) -> Grid:
         """Checked in a thread: it is up to 64 requests."""
         finder = self._finder(session)
-        return await asyncio.to_thread(grid, values, axes, self.engine.limits, finder, self.wildcards)
+        return await asyncio.to_thread(grid, values, axes, self.facts.limits, finder, self.wildcards)
 
     def _planned(self, wanted: Grid) -> dict:
         last = wanted.cells[0].request.passes[-1]
-        seconds = sum(self.engine.expected_seconds(cell.request) for cell in wanted.cells)
+        seconds = sum(self.facts.expected_seconds(cell.request) for cell in wanted.cells)
         return {"status": "planned", **wanted.public, "cells": len(wanted.cells), "expected_seconds": round(seconds, 1),
                 "width": last.width, "height": last.height}  # fmt: skip
 
-    async def _painted(self, request: GenerationRequest, ticket: Ticket, entry: Entry) -> AsyncIterator[Update]:
+    async def _painted(self, request: GenerationRequest, ticket: Ticket, entry: Entry) -> AsyncGenerator[Update]:
         """Wait for the turn of a ticket, paint, and give it back."""
         stage = "waited"
         try:
@@ -175,7 +170,7 @@ class GenerationService:
                 yield Update({"status": "waiting", **asdict(place)})
             entry.lap(stage)
             stage = "painted"
-            async with aclosing(newest(lambda: self._paint(request), self._painters, apart=self._apart)) as news:
+            async with aclosing(self.worker.paint(request, self._apart)) as news:
                 update = Update({"status": "painting", "image": 0, "images": request.num_images, "step": 0,
                                  "steps": request.total_steps, "preview": None})  # fmt: skip
                 async for item in news:
@@ -186,32 +181,32 @@ class GenerationService:
                         self.queue.leave(ticket)
                         entry.lap(stage)
                         stage = "sent"
-                        self.engine.observe(request, item)
+                        self.facts.observe(request, item.details)
                         update.details["warnings"] = warnings(request.mix[0])
                     yield update
         finally:
             self.queue.leave(ticket)
             entry.lap(stage)
 
-    def tokenize(self, prompt: object, adapters: object = (), session: str = "") -> dict:
-        """How a prompt is read, and which trigger words of the adapters of these ids it has. Raises gradio errors."""
-        with in_words():
-            prompt, known = text("prompt", prompt), adapter_ids(adapters, self._finder(session))
-            return self.engine.tokenize(prompt, self.wildcards) | {"triggers": trigger_words(prompt, known)}
+    def tokenize(self, prompt: object, adapters: object = (), session: str | None = "") -> dict:
+        """How a prompt is read, and which trigger words of the adapters of these ids it has. Raises AtelierError."""
+        prompt, known = text("prompt", prompt), adapter_ids(adapters, self._finder(session))
+        return self.facts.tokenize(prompt, self.wildcards) | {"triggers": trigger_words(prompt, known)}
 
-    def tiers(self, session: str = "") -> list[dict]:
+    def tiers(self, session: str | None = "") -> list[dict]:
         """The speed tiers of this model, few-step ones among them for the adapters that the session can use."""
-        return tiers(self.engine.limits, self.library.all(session))
+        return tiers(self.facts.limits, self.library.all(session))
 
     def schedule(self, scheduler: object, steps: object) -> dict:
-        """The noise levels of a preset, for drawing. Raises gradio errors only."""
-        with in_words():
-            preset = requests.scheduler(scheduler, self.engine.limits)
-            return {"sigmas": self.engine.sigmas(preset, requests.step_count(steps, preset, self.engine.limits))}
+        """The noise levels of a preset, for drawing. Raises AtelierError."""
+        preset = checks.scheduler(scheduler, self.facts.limits)
+        return {"sigmas": self.facts.sigmas(preset, checks.steps("steps", steps, preset, self.facts.limits))}
 
-    async def inspect(self, file: object, repo_id: object, session: str, uploads: Uploads, page: bool = False) -> dict:
-        """Judge an uploaded file or one of the Hub; one that fits gets an id for that session. Raises gradio errors."""
-        with in_words(), self.request_log.entry("inspect_adapter", session, page):
+    async def inspect(
+        self, file: object, repo_id: object, session: str | None, uploads: Uploads, page: bool = False
+    ) -> dict:
+        """Judge an uploaded file or one of the Hub; one that fits gets an id for that session. Raises AtelierError."""
+        with self.request_log.entry("inspect_adapter", session, page):
             if file is not None and repo_id not in ("", None):
                 raise InvalidRequest("repo_id", repo_id, "empty where a file is given")
             if file is None and repo_id in ("", None):
@@ -227,40 +222,45 @@ class GenerationService:
                     uploads.forget(path)
             return received.public()
 
-    async def read_picture(self, file: object, session: str, uploads: Uploads, page: bool = False) -> dict:
-        """What an uploaded picture says of how it was made, as `restored`. Raises gradio errors only."""
-        with in_words(), self.request_log.entry("read_picture", session, page):
+    async def read_picture(self, file: object, session: str | None, uploads: Uploads, page: bool = False) -> dict:
+        """What an uploaded picture says of how it was made, as `restored`. Raises AtelierError."""
+        with self.request_log.entry("read_picture", session, page):
             path, _ = uploaded("file", file, uploads)
             check_size("file", path, MAX_BYTES)
             said = await self.decoder.metadata(await asyncio.to_thread(path.read_bytes))
             return self.restored(said, session)
 
-    def restored(self, said: str, session: str) -> dict:
+    def restored(self, said: str, session: str | None) -> dict:
         """`values` for a request out of a picture's text, and `notes` in words on what could not be restored."""
-        values, notes = restore(said, self.engine.limits, self.library.all(session), self.profile.name)
+        values, notes = restore(said, self.facts.limits, self.library.all(session), self.profile.name)
         return {"values": values, "notes": notes}
 
-    async def search(self, words: object, session: str = "", page: bool = False) -> list[dict]:
-        """Adapters on the Hub for this model's family. Raises gradio errors only."""
-        with in_words(), self.request_log.entry("search_adapters", session, page):
+    async def search(self, words: object, session: str | None = "", page: bool = False) -> list[dict]:
+        """Adapters on the Hub for this model's family. Raises AtelierError."""
+        with self.request_log.entry("search_adapters", session, page):
             found = self._fetchers.run(self.library.search, text("words", words), self.profile.family.name)
             return await found
 
     async def export(
-        self, adapters: object, rank: object, session: str, page: bool = False
-    ) -> AsyncIterator[tuple[dict | None, dict]]:
-        """Wait for a turn and write a mix as one file: (None, place) while waiting, then (file, details)."""
-        with in_words(), self.request_log.entry("export_adapters", session, page) as entry:
+        self, adapters: object, rank: object, session: str | None, page: bool = False
+    ) -> AsyncGenerator[tuple[Path | None, dict]]:
+        """Wait for a turn and write a mix as one file: (None, place) while waiting, then (file, details).
+
+        The file is deleted when the next is asked for. Raises AtelierError.
+        """
+        with self.request_log.entry("export_adapters", session, page) as entry:
             mix = adapter_mix(adapters, self._finder(session))
             cut = whole("rank", rank, 0, MAX_RANK, note=" (0: exact)") or None
             ticket = self.queue.enter(session, EXPORT_SECONDS)
             try:
                 async for place in self.queue.wait(ticket):
                     yield None, {"status": "waiting", **asdict(place)}
-                write = partial(served, "atelier-mix.safetensors", lambda path: self.engine.export(mix, path, cut))
-                file, exported = await asyncio.get_running_loop().run_in_executor(self._painters, write)
-                entry.done()
-                yield file, {"status": "done", **exported.public(), "warnings": warnings(mix)}
+                with TemporaryDirectory(prefix="atelier-") as folder:
+                    path = Path(folder) / "atelier-mix.safetensors"
+                    exported = await self.worker.export(mix, cut, path)
+                    self.queue.leave(ticket)
+                    entry.done()
+                    yield path, {"status": "done", **exported.public(), "warnings": warnings(mix)}
             finally:
                 self.queue.leave(ticket)
 
@@ -268,11 +268,13 @@ class GenerationService:
         """The app in numbers, none of them about one visitor."""
         queue = self.queue.status() | {"places": self.queue.places}
         return {"profile": self.profile.name, "queue": queue, "requests": dict(self.request_log.outcomes),
-                "adapters": self.library.count(), **self.engine.state()}  # fmt: skip
+                "adapters": self.library.count(), **self.worker.state(),
+                "step_seconds": self.facts.step_seconds}  # fmt: skip
 
-    def forget(self, session: str) -> None:
+    def forget(self, session: str | None) -> None:
         """The session has ended: delete what it brought."""
-        self.library.forget(session)
+        if session:
+            self.library.forget(session)
 
     def _apart(self) -> float:
         """Seconds between two previews: while others wait they must not slow down the engine."""
@@ -281,7 +283,7 @@ class GenerationService:
     def _shared(self) -> set[str]:
         return {adapter.id for adapter in self.library.all()}
 
-    def _finder(self, session: str):
+    def _finder(self, session: str | None):
         return partial(self.library.find, session=session)
 
 

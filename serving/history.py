@@ -30,6 +30,7 @@ from pathlib import Path
 from PIL import Image
 
 from lora.errors import HistoryError, InvalidOwner, NotKept, UnknownPicture, shown
+from pipeline.request.details import Details, upgraded
 from serving.disk import add_ballast, damage, damaged, full, put, sync
 
 MB = 2**20
@@ -66,7 +67,7 @@ class Kept:
     job: str
     owner: str
     created: float
-    details: dict
+    details: Details
     files: tuple[tuple[int, str], ...]
 
 
@@ -258,8 +259,8 @@ class History:
         """Make rows and files agree: delete files without a row, set aside those that are not what was written."""
         # Under the write lock: another process may be between a file and its row.
         with self._database(write=True) as db:
-            files = (path for path in self._pictures.iterdir() if OURS.fullmatch(path.name))
-            there = {path.name: path.stat().st_size for path in files}
+            ours = (path for path in self._pictures.iterdir() if OURS.fullmatch(path.name))
+            there = {path.name: path.stat().st_size for path in ours}
             known: set[str] = set()
             aside = None
             for row in db.execute("SELECT * FROM sets").fetchall():
@@ -296,7 +297,7 @@ class History:
             raise
         self._unlink(doomed)
 
-    def _evict(self, db: sqlite3.Connection, owner: str, newest: int) -> set[str]:
+    def _evict(self, db: sqlite3.Connection, owner: str, newest: int | None) -> set[str]:
         """Take out the rows above the bounds, never the newest; their files are the caller's to delete."""
         above = (
             "number IN (SELECT number FROM (SELECT number, sum({}) OVER (ORDER BY number DESC) AS upto FROM sets{}) "
@@ -390,7 +391,7 @@ def _our_columns() -> set[tuple[str, str]]:
 def _kept(row: sqlite3.Row) -> Kept:
     pictures = (name for name in json.loads(row["files"]) if name.endswith(".png"))
     files = sorted((int(Path(name).stem.rpartition("-")[2]), name) for name in pictures)
-    return Kept(row["id"], row["job"], row["owner"], row["created"], json.loads(row["details"]), tuple(files))
+    return Kept(row["id"], row["job"], row["owner"], row["created"], upgraded(json.loads(row["details"])), tuple(files))
 
 
 def _thumbnail(png: bytes) -> bytes:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
 
 from lora.errors import AtelierError, Described, InvalidRequest
 from pipeline import decoder
@@ -28,13 +29,21 @@ class Refused(InvalidRequest):
         self.field = field
 
 
+class Child(NamedTuple):
+    """A process, where it is asked, and where it answers."""
+
+    process: subprocess.Popen
+    asked: BinaryIO
+    answers: BinaryIO
+
+
 class PictureDecoder:
     """Processes that start when they are needed, are used again, and end with this one, however that ends."""
 
     def __init__(self) -> None:
         # Each thread waits for one process.
         self._waiters = BoundedExecutor("decoder", AT_ONCE, WAITING)
-        self._idle: list[subprocess.Popen] = []
+        self._idle: list[Child] = []
 
     @asynccontextmanager
     async def ready(self, app: object = None) -> AsyncIterator[None]:
@@ -50,21 +59,22 @@ class PictureDecoder:
 
     async def metadata(self, data: bytes) -> str:
         """As `pipeline.metadata.image_metadata`, of a file's bytes. Raises as `picture` does."""
-        return (await self._waiters.run(self._asked, "file", ["metadata", {}], data))[0]
+        said, _ = await self._waiters.run(self._asked, "file", ["metadata", {}], data)
+        return said or ""
 
     def _asked(self, field: str, words: list, data: bytes) -> tuple[str | None, bytes]:
         child = self._child()
         try:
-            send(child.stdin, words, data)
-            (outcome, said), answer = receive(child.stdout)
+            send(child.asked, words, data)
+            (outcome, said), answer = receive(child.answers)
         # Whatever went wrong with it, it is not asked again.
         except Exception:
-            child.kill()
+            child.process.kill()
             # What it did not read is lost; left to the garbage collector, that would be complained of.
             with suppress(OSError):
-                child.stdin.close()
-            child.stdout.close()
-            if child.wait() == -getattr(signal, "SIGALRM", 0):
+                child.asked.close()
+            child.answers.close()
+            if child.process.wait() == -getattr(signal, "SIGALRM", 0):
                 allowed = f"one that opens within {MAX_SECONDS} s"
                 raise Described(field, "a picture that takes too long to decode", allowed) from None
             raise Described(field, "a picture that cannot be decoded", ALLOWED) from None
@@ -73,12 +83,13 @@ class PictureDecoder:
             raise Refused(field, said)
         return said, answer
 
-    def _child(self) -> subprocess.Popen:
+    def _child(self) -> Child:
         while self._idle:
-            if (child := self._idle.pop()).poll() is None:
+            if (child := self._idle.pop()).process.poll() is None:
                 return child
         # Its input ends with this process; a terminal's Ctrl-C is not for it.
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.decoder"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             start_new_session=True,
         )  # fmt: skip
+        return Child(process, cast(BinaryIO, process.stdin), cast(BinaryIO, process.stdout))

@@ -5,7 +5,7 @@ import heapq
 import math
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ client_address: ContextVar[str] = ContextVar("visitor", default="")
 class Ticket:
     """One job: who sent it, how many seconds it should run, and since when it has run; why it will not, if so."""
 
-    session: str
+    session: str | None
     seconds: float
     address: str = ""
     refused: str = ""
@@ -65,7 +65,7 @@ class FairQueue:
         self.places_per_session = places_per_session
         self.at_once = at_once
         self._clock = clock
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str | None, Line] = {}
         # The turn that each address had last, for as long as it has jobs.
         self._served: dict[str, int] = {}
         self._running: list[Ticket] = []
@@ -73,7 +73,7 @@ class FairQueue:
         self._turns = 0
         self._shut = False
 
-    def enter(self, session: str, seconds: float, again: bool = False) -> Ticket:
+    def enter(self, session: str | None, seconds: float, again: bool = False) -> Ticket:
         """Join the queue; whoever enters must `leave`. Raises Busy when there is no place left.
 
         `again`: a job of many parts has had a turn and stands behind all others for its next one. It is not refused,
@@ -98,7 +98,7 @@ class FairQueue:
         self._advance()
         return ticket
 
-    async def wait(self, ticket: Ticket, pulse: float = 1.0) -> AsyncIterator[Position]:
+    async def wait(self, ticket: Ticket, pulse: float = 1.0) -> AsyncGenerator[Position]:
         """Yield the ticket's place every `pulse` seconds until it is its turn. Holds no thread.
 
         Far behind it is told less often: each telling takes the server's time, and with a hundred who wait that is
@@ -143,7 +143,7 @@ class FairQueue:
         seconds = self._rest() + sum(t.seconds for t in self._order[:ahead]) / self.at_once
         return Position(ahead + 1, round(seconds, 1))
 
-    def estimate(self, session: str) -> Position:
+    def estimate(self, session: str | None) -> Position:
         """Where a job would stand that the session sent now; 0 begins at once. Raises Busy as `enter` does."""
         if len(self._running) < self.at_once and not self._shut:
             return Position(0, 0.0)
@@ -160,7 +160,7 @@ class FairQueue:
 
     def _rest(self) -> float:
         now = self._clock()
-        return sum(max(0.0, t.seconds - (now - t.since)) for t in self._running) / self.at_once
+        return sum((max(0.0, t.seconds - (now - (t.since or now))) for t in self._running), 0.0) / self.at_once
 
     def _advance(self) -> None:
         self._order = self._turns_to_come()

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from pipeline.request.request import GenerationRequest
-from ui.errors import kind
 
 log = logging.getLogger("atelier.requests")
 
@@ -83,6 +82,11 @@ class RequestLog:
         line = {"time": now, **entry.facts, **spent, "outcome": entry.outcome}
         # ASCII: nothing that a visitor writes can end the line or colour a terminal.
         log.info(json.dumps(line | ({"error": error} if error else {}), ensure_ascii=True))
+
+
+def kind(error: BaseException) -> str:
+    """The name of an error's class; of one that crossed as data, of the one that it was."""
+    return getattr(error, "kind", type(error).__name__)
 
 
 def write_to(stream) -> None:

@@ -1,15 +1,17 @@
 """The one reader of the environment. Only app.py makes a `Settings`."""
 
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lora.errors import AtelierError, shown
-from ui.web.guard import SPACES
 
+# A page of the Hub shows a Space in a frame; the Space's own requests come from its own host.
+SPACES = ("huggingface.co", "*.hf.space")
 INNER = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 
 
@@ -127,12 +129,12 @@ def listed(value: str) -> tuple[str, ...]:
 def read_settings() -> Settings:
     """The settings of this process. Raises InvalidSettings with one sentence for each bad value."""
     try:
-        return Settings()
+        return Settings()  # type: ignore[call-arg]  # pydantic's stubs take a default in Field for none.
     except ValidationError as error:
         raise InvalidSettings(" ".join(map(_sentence, error.errors()))) from None
 
 
-def _sentence(error: dict) -> str:
+def _sentence(error: Mapping[str, Any]) -> str:
     name = str(error["loc"][0]).upper()
     reason = error["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
     return f"{name} is {shown(error['input'])}, but {reason}."

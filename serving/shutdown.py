@@ -5,11 +5,21 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, Protocol
 
-import gradio as gr
 from starlette.applications import Starlette
 
 from serving.queue import FairQueue
+
+
+class Served(Protocol):
+    """What is to be closed: a gradio Blocks that was launched."""
+
+    is_running: bool
+    server: Any
+
+    def close(self, verbose: bool = True) -> None:
+        """Stop serving."""
 
 
 class GracefulShutdown:
@@ -35,13 +45,13 @@ class GracefulShutdown:
 
         signal.signal(signal.SIGTERM, asked)
 
-    def serve(self, demo: gr.Blocks) -> None:
+    def serve(self, demo: "Served") -> None:
         """Block until SIGTERM comes, let the running job end within the seconds that it has, and close the server."""
         busy = False
         try:
             while demo.is_running and not self._asked:
                 time.sleep(0.1)
-            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop or asyncio.get_event_loop()).result()
             deadline = time.monotonic() + self._seconds
             while (busy := self._queue.status()["running"] > 0) and time.monotonic() < deadline:
                 time.sleep(0.1)

@@ -6,12 +6,16 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
 
+from lora.errors import AtelierError
 from pipeline.engine import DenoiseStep, Generation
+
+# What a run tells; an error is told as what it is.
+Item = DenoiseStep | Generation | AtelierError
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,11 @@ class End:
 
 
 async def newest(
-    start: Callable[[], Iterator[DenoiseStep | Generation]],
+    start: Callable[[], Generator[Item]],
     executor: Executor,
     pulse: float = 1.0,
     apart: Callable[[], float] = lambda: 0.0,
-) -> AsyncIterator[DenoiseStep | Generation | None]:
+) -> AsyncGenerator[Item | None]:
     """Run the generator that `start` makes in one thread of `executor` and yield what it yields.
 
     A DenoiseStep that the viewer had no time for gives way to what follows it; a Generation or an exception never does.
@@ -65,10 +69,10 @@ class Inbox:
 
     def __init__(self, apart: Callable[[], float]):
         self._apart, self._told = apart, -math.inf
-        self._waiting: deque[DenoiseStep | Generation | End] = deque()
+        self._waiting: deque[Item | End] = deque()
         self._news = asyncio.Event()
 
-    def deliver(self, item: DenoiseStep | Generation | End) -> None:
+    def deliver(self, item: Item | End) -> None:
         """Take in what was sent; it is news unless it is a step too soon after the last one."""
         if self._waiting and isinstance(self._waiting[-1], DenoiseStep):
             self._waiting.pop()
@@ -76,7 +80,7 @@ class Inbox:
         if not isinstance(item, DenoiseStep) or time.monotonic() - self._told >= self._apart():
             self._news.set()
 
-    async def take(self, pulse: float) -> DenoiseStep | Generation | End | None:
+    async def take(self, pulse: float) -> Item | End | None:
         """The next news, or after `pulse` seconds whatever there is, if only None."""
         try:
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with news.

@@ -45,7 +45,8 @@ def stated(metadata) -> str:
 
 def installed(requirements: list[str]) -> Iterator[tuple[str, str, str]]:
     """(name, version, licence) of what these need, each once; "" where it is not installed."""
-    waiting, seen = [Requirement(line) for line in requirements], set()
+    waiting = [Requirement(line) for line in requirements]
+    seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         wanted = waiting.pop()
         name, extras = canonicalize_name(wanted.name), {"", *wanted.extras}

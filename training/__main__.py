@@ -67,6 +67,8 @@ def run(args: argparse.Namespace) -> None:
             bar.set_postfix(loss=f"{event.loss:.4f}", rate=f"{event.learning_rate:.1e}")
             if event.sample is not None:
                 event.sample.save(args.output.with_suffix(f".{event.step}.png"))
+    # What training ends in.
+    assert isinstance(event, TrainedAdapter)
     event.save(args.output)
     save_curve(event.losses, args.output.with_suffix(".loss.csv"))
     size = args.output.stat().st_size / 1e6

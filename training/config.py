@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from lora.errors import InvalidRequest
 
@@ -96,22 +97,23 @@ class TrainingConfig:
         return self.scale_alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
-def _checked(field: dataclasses.Field, value: object) -> object:
+def _checked(field: dataclasses.Field, value: Any) -> object:
     """The value in its field's type, or InvalidRequest."""
     rules = field.metadata
+    own: Any = field.type
     if value is None and field.default is None:
         return value
     if "choices" in rules:
         if value not in rules["choices"]:
             raise InvalidRequest(field.name, value, "one of " + ", ".join(rules["choices"]))
     elif "low" in rules:
-        kind = "a whole number" if field.type in (int, int | None) else "a number"
+        kind = "a whole number" if own in (int, int | None) else "a number"
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         # NaN fails both comparisons.
         in_range = is_number and rules["low"] <= value <= rules["high"]
         if not in_range or (kind == "a whole number" and value != int(value)):
             raise InvalidRequest(field.name, value, f"{kind} from {rules['low']:g} to {rules['high']:g}")
         return int(value) if kind == "a whole number" else float(value)
-    elif not isinstance(value, field.type):
-        raise InvalidRequest(field.name, value, "true or false" if field.type is bool else "text")
+    elif not isinstance(value, own):
+        raise InvalidRequest(field.name, value, "true or false" if own is bool else "text")
     return value

@@ -86,11 +86,11 @@ def open_picture(file: Path, field: str = "images") -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 size = f"{file.name} of {image.width}x{image.height}"
                 raise InvalidRequest(field, size, f"at most {MAX_PIXELS} pixels each")
-            image = ImageOps.exif_transpose(image).convert("RGBA")
+            upright = ImageOps.exif_transpose(image).convert("RGBA")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise InvalidRequest(field, file.name, "a readable picture") from None
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
+    white = Image.new("RGBA", upright.size, "white")
+    return Image.alpha_composite(white, upright).convert("RGB")
 
 
 def square(picture: Image.Image, side: int) -> np.ndarray:

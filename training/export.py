@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
@@ -47,7 +48,7 @@ def file_metadata(
 ) -> dict[str, str]:
     """What diffusers needs (`lora_adapter_metadata`), and what people and kohya's tools look for. No dates."""
     keys = ("r", "lora_alpha", "use_rslora", "use_dora", "target_modules")
-    peft = {}
+    peft: dict[str, Any] = {}
     for component in components:
         own = lora_config(config, component).to_dict()
         peft |= {f"{component}.{key}": sorted(own[key]) if isinstance(own[key], set) else own[key] for key in keys}

@@ -89,6 +89,8 @@ class _State:
     def __init__(self, parameters: dict[str, nn.Parameter], config: TrainingConfig):
         self.names, self.parameters = list(parameters), list(parameters.values())
         self.accumulation = config.accumulation
+        # `train` has put the family's own where none was given.
+        assert config.learning_rate is not None
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=1e-2)
         name = "constant_with_warmup" if config.schedule == "constant" else config.schedule
         self.rates = get_scheduler(name, self.optimizer, None, config.warmup, config.steps)

@@ -112,8 +112,8 @@ class Objective:
     def _embedded(self) -> Conditioning:
         lots = [self.texts[i : i + 64] for i in range(0, len(self.texts), 64)]
         parts = [encode_captions(self.components, lot, self.chunks) for lot in lots]
-        pooled = None if parts[0].pooled is None else torch.cat([part.pooled for part in parts])
-        return Conditioning(torch.cat([part.hidden for part in parts]), pooled)
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        return Conditioning(torch.cat([part.hidden for part in parts]), torch.cat(pooled) if pooled else None)
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -1,5 +1,7 @@
 """The page and its endpoints, put together."""
 
+from typing import Any
+
 import gradio as gr
 
 from lora.library import Library
@@ -13,16 +15,19 @@ from serving.queue import FairQueue, client_address
 from serving.request_log import RequestLog
 from serving.settings import Settings
 from serving.shutdown import GracefulShutdown
-from serving.workers.zerogpu import gpu_generator
+from serving.workers.local import LocalWorker
+from serving.workers.zerogpu import ZeroGpuWorker
 from ui.api.agents import Agents
 from ui.api.endpoint import Endpoint, in_gradio_words
 from ui.api.endpoints import add_endpoints
+from ui.api.history import add_history_endpoints
 from ui.api.openapi import openapi_route
+from ui.errors import ending
 from ui.pages.common.theme import PAGES, theme
-from ui.pages.common.widgets import keyboard
+from ui.pages.common.widget import keyboard
 from ui.pages.compare.page import add_compare_page
-from ui.pages.history.page import add_history_endpoints, add_history_page, add_restoring
-from ui.pages.paint.page import add_generate_page
+from ui.pages.history.page import add_history_page, add_restoring
+from ui.pages.paint.wiring import add_paint_page
 from ui.web.app import app_arguments
 from ui.web.economy import economize
 from ui.web.files import check_files
@@ -49,20 +54,22 @@ class Atelier(gr.Blocks):
     word. `endpoints` are those that everybody may call, by their names, `uploads` the files that were sent here.
     """
 
-    def __init__(self, uploads: Uploads, **arguments: object):
+    agents: Agents
+
+    def __init__(self, uploads: Uploads, **arguments: Any):
         self.uploads = uploads
         self.endpoints: dict[str, Endpoint] = {}
         super().__init__(**arguments)
 
-    def get_api_info(self, *args: object, **arguments: object) -> dict:
+    def get_api_info(self, *args: Any, **arguments: Any) -> Any:
         """What the API page shows and gradio's client is told."""
         return in_gradio_words(super().get_api_info(*args, **arguments), self.endpoints)
 
-    async def process_api(self, *args: object, request: gr.Request | None = None, **arguments: object) -> dict:
+    async def process_api(self, *args: Any, **arguments: Any) -> dict[str, Any]:
         """As gradio does; who works on it knows for which address."""
-        asked = getattr(request, "request", None)
+        asked = getattr(arguments.get("request"), "request", None)
         client_address.set(address(asked.scope) if asked else "")
-        return await super().process_api(*args, request=request, **arguments)
+        return await super().process_api(*args, **arguments)
 
     def validate_inputs(self, block_fn, inputs: list) -> None:
         """Complete `inputs` in place; what they are worth is seen when a request is made of them."""
@@ -72,14 +79,15 @@ class Atelier(gr.Blocks):
 
 def open_service(engine: Engine, library: Library, settings: Settings) -> GenerationService:
     """Engine, styles and queue as the settings want them."""
-    queue = FairQueue(settings.queue_size, settings.session_queue_size)
+    worker = ZeroGpuWorker(engine) if settings.spaces_zero_gpu else LocalWorker(engine)
+    queue = FairQueue(settings.queue_size, settings.session_queue_size, worker.places)
     wildcards = read_wildcards(settings.wildcards_dir) if settings.wildcards_dir else {}
-    return GenerationService(engine, library, queue, gpu_generator(engine), wildcards, RequestLog(settings.log_prompts))
+    return GenerationService(worker, library, queue, wildcards, RequestLog(settings.log_prompts))
 
 
 def build(service: GenerationService, settings: Settings, history: History) -> Atelier:
     """The Blocks, with its queue. Pictures are deleted from the server a day after they were made."""
-    jobs = Jobs(service.forget, settings.reload_seconds)
+    jobs = Jobs(service.forget, settings.reload_seconds, ending=ending)
     uploads = Uploads(settings.uploads_total_mb * MB, settings.upload_mb * MB)
     with Atelier(
         uploads, title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True
@@ -87,7 +95,7 @@ def build(service: GenerationService, settings: Settings, history: History) -> A
         gr.HTML(HEADER.format(motto=motto(service.profile)), apply_default_css=False, elem_id="masthead")
         with gr.Tabs(elem_id="pages") as tabs:
             with gr.Tab("Paint", id="paint"):
-                page = add_generate_page(service, jobs, history)
+                page = add_paint_page(service, jobs, history)
             with gr.Tab("Compare", id="compare") as tab:
                 add_compare_page(service, jobs, history, page.fields, tab)
             with gr.Tab("History", id="history"):
@@ -135,7 +143,9 @@ def launch_arguments(
         "server_name": settings.address,
         "server_port": settings.port,
         "theme": theme(),
-        "css_paths": [PAGES / "common" / "style.css", PAGES / "history" / "history.css"],
+        "css_paths": [
+            PAGES / f for f in ("common/base.css", "paint/paint.css", "compare/compare.css", "history/history.css")
+        ],
         "head": f"<script>{(PAGES / 'common' / 'visitor.js').read_text('utf-8')}</script>",
         "favicon_path": PAGES / "common" / "favicon.svg",
         "app_kwargs": app_arguments(

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from assets.recipe.common import ROOT, arguments
 from assets.recipe.data import SIZE, over, read
 from assets.recipe.styles import blueprint, blurred, edges, grey, image, neon, pixel, poster
-from pipeline.text.prompt_templates import PROMPT_STYLES
+from pipeline.text.prompt_templates import PROMPT_TEMPLATES
 
 OUTPUT, SIDE, COLUMNS = ROOT / "ui" / "pages" / "paint" / "templates.webp", 96, 8
 Y, X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
@@ -483,13 +483,13 @@ def shadow_of(icon: Picture, border: int) -> Picture:
 def main() -> None:
     args = arguments(__doc__, minutes=0).parse_args()
     icons = {icon.name: picture for icon, picture in zip(*read(args.work)["noto"])}
-    sheet = Image.new("RGB", (SIDE * COLUMNS, SIDE * -(-len(PROMPT_STYLES) // COLUMNS)), "white")
-    for n, style in enumerate(PROMPT_STYLES):
+    sheet = Image.new("RGB", (SIDE * COLUMNS, SIDE * -(-len(PROMPT_TEMPLATES) // COLUMNS)), "white")
+    for n, style in enumerate(PROMPT_TEMPLATES):
         name, look = LOOKS[style.name]
         drawn = image(np.broadcast_to(look(icons[name]), (SIZE, SIZE, 3)))
         sheet.paste(drawn.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (n % COLUMNS * SIDE, n // COLUMNS * SIDE))
     sheet.save(OUTPUT, quality=82, method=6)
-    print(f"{len(PROMPT_STYLES)} pictures, {OUTPUT.stat().st_size / 1000:.0f} kB")
+    print(f"{len(PROMPT_TEMPLATES)} pictures, {OUTPUT.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ class Family(ABC):
             getattr(pipe, name).to(device).eval()
         return self.parts(pipe)
 
-    def parts(self, pipe: DiffusionPipeline) -> Components:
+    def parts(self, pipe: Any) -> Components:
         """The parts of a loaded pipeline."""
         denoiser = getattr(pipe, self.denoiser)
         return Components(
@@ -190,16 +190,14 @@ class Family(ABC):
         and pooled texts N x P, all that it needs beside them included; N x C x H x W.
         """
 
-    def noising(self, scheduler_config: dict) -> DDPMScheduler:
+    def noising(self, scheduler_config: dict) -> Any:
         """The noise that a model of this config was trained with, for `add_noise` and `target`. Raises ModelError."""
-        noise = DDPMScheduler.from_config(scheduler_config)
+        noise: Any = DDPMScheduler.from_config(scheduler_config)
         if (kind := noise.config.prediction_type) not in ("epsilon", "v_prediction"):
             raise ModelError(f"A base that predicts {kind!r} cannot be adapted; epsilon and v_prediction can.")
         return noise
 
-    def target(
-        self, noising: DDPMScheduler, latents: torch.Tensor, noise: torch.Tensor, steps: torch.Tensor
-    ) -> torch.Tensor:
+    def target(self, noising: Any, latents: torch.Tensor, noise: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """What the denoiser should say of these latents with this noise at N time steps."""
         velocity = noising.config.prediction_type == "v_prediction"
         return noising.get_velocity(latents, noise, steps) if velocity else noise
@@ -271,7 +269,7 @@ def unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     latents = latents.to(next(vae.parameters()))
     mean, std = latent_statistics(vae, latents)
     scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None)
-    latents = latents / scale if mean is None else latents * std / scale + mean
+    latents = latents / scale if mean is None or std is None else latents * std / scale + mean
     return latents + shift if shift else latents
 
 

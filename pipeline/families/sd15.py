@@ -1,5 +1,7 @@
 """Stable Diffusion 1 (Rombach et al. 2022, arXiv:2112.10752), and what has its form."""
 
+from typing import cast
+
 from diffusers.schedulers import AysSchedules
 
 from lora.inspection import FamilyMarks
@@ -18,7 +20,7 @@ class StableDiffusion(Family):
     )
     pipeline = "StableDiffusionPipeline"
     encoders = (("tokenizer", "text_encoder"),)
-    ays = tuple(AysSchedules["StableDiffusionTimesteps"])
+    ays = tuple(cast(list[int], AysSchedules["StableDiffusionTimesteps"]))
 
     def states(self, encoder, output, clip_skip):
         """Those after a layer and the final norm."""

@@ -1,5 +1,7 @@
 """Stable Diffusion XL (Podell et al. 2023, arXiv:2307.01952)."""
 
+from typing import cast
+
 import torch
 from diffusers.schedulers import AysSchedules
 
@@ -20,7 +22,7 @@ class StableDiffusionXL(Family):
     )
     pipeline = "StableDiffusionXLPipeline"
     encoders = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
-    ays = tuple(AysSchedules["StableDiffusionXLTimesteps"])
+    ays = tuple(cast(list[int], AysSchedules["StableDiffusionXLTimesteps"]))
 
     def states(self, encoder, output, clip_skip):
         """Those before the last layer, as they are."""

@@ -10,25 +10,28 @@ would not bring back as it was (one with a line "Negative prompt: ..." in it) st
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lora.errors import InvalidRequest, TooLong
+from pipeline.request.details import upgraded
+from pipeline.request.fields import Field
+from pipeline.request.request import FIELDS
 from pipeline.text.variants import adapter_tags
 
 MAX_INFOTEXT = 100_000
 VERSION = "LoRA Atelier"
 NEGATIVE = "Negative prompt: "
-# What details say that do not say it: they come from histories, and older versions knew less.
-OLDER = {
-    "strength": None, "hires": None, "clip_skip": 0, "guidance_rescale": 0.0, "guidance_start": 0.0,
-    "guidance_end": 1.0, "eta": 0.0,
-}  # fmt: skip
 # Our name -> A1111's.
 SCHEDULE_TYPES = {
     "Karras": "Karras", "exponential": "Exponential", "beta": "Beta", "SGM uniform": "SGM Uniform",
     "AYS": "Align Your Steps",
 }  # fmt: skip
-UPSCALERS = {"pixels": "Lanczos", "latent": "Latent"}
+# What A1111 users know stands where they look for it; fields that are ours alone come after.
+ORDER = (
+    "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Clip skip", "Denoising strength",
+    "Hires upscale", "Hires steps", "Hires upscaler", "Hires strength",
+)  # fmt: skip
+LAST = ("Lora hashes", "Version")
 # The names of ComfyUI, which Fooocus writes too.
 _COMFY = {
     "euler": "Euler", "euler_ancestral": "Euler a", "heun": "Heun", "dpmpp_2m": "DPM++ 2M",
@@ -40,16 +43,18 @@ _NAME, _QUOTED = re.compile(r"\w[\w /-]*\Z"), re.compile(r'\s*("(?:[^\\"]|\\.)*"
 _MAX_NAME = 61
 
 
-def write(details: Mapping, index: int = 0, more: Mapping[str, str] | None = None) -> str:
-    """The text of picture `index` of a Generation's details, with `more` fields at its end."""
-    details = OLDER | details
+def write(
+    details: Mapping, index: int = 0, more: Mapping[str, str] | None = None, table: Sequence[Field] = FIELDS
+) -> str:
+    """The text of picture `index` of a Generation's details, of any version, with `more` fields at its end."""
+    details = upgraded(details)
     prompt, negative = details["prompts"][index], details["negative_prompts"][index]
     uses = details["adapters"]
     tags = "".join(f" <lora:{use['id']}:{use['weight']:g}>" for use in uses)
-    fields = _fields(details, index) | (more or {})
+    fields = {**_written(details, index, table), **(more or {})}
     lines = [prompt + tags, *([NEGATIVE + negative] if negative else [])]
     told = "\n".join([*lines, _joined(fields)])
-    read = parse(told)
+    read = parse(told, table)
     if (read["prompt"], read["negative_prompt"]) != (prompt, negative):
         fields |= {"Exact prompt": json.dumps([prompt, negative])}
     if read["adapters"] != (exact := [_exact(use) for use in uses]):
@@ -57,7 +62,7 @@ def write(details: Mapping, index: int = 0, more: Mapping[str, str] | None = Non
     return "\n".join([*lines, _joined(fields)])
 
 
-def parse(text: str) -> dict:
+def parse(text: str, table: Sequence[Field] = FIELDS) -> dict:
     """The values of a request, by the names that `GenerationRequest.create` takes, from our text, A1111's, or Fooocus'
     JSON. `other` are the fields that mean nothing here, as they stand.
 
@@ -69,40 +74,34 @@ def parse(text: str) -> dict:
         raise TooLong("parameters", f"{len(text)} characters long", f"text of at most {MAX_INFOTEXT} characters")
     if text.lstrip().startswith("{") and (found := _json(text, dict)):
         return _fooocus(found)
-    return _a1111(text)
+    return _a1111(text, table)
 
 
-def _fields(details: Mapping, index: int) -> dict[str, object]:
+def _written(details: Mapping, index: int, table: Sequence[Field]) -> dict[str, object]:
+    """The fields by their names in the text."""
     sampler, schedule = _split(details["scheduler"])
     hires, strength = details["hires"], details["strength"]
+    # The second pass's values stand together in the details.
+    values = {**details, "seed": details["seeds"][index], **{f"hires_{k}": v for k, v in (hires or {}).items()}}
     fields = {
-        "Steps": details["steps"],
+        field.infotext: field.written(values[field.name])
+        for field in table
+        if field.infotext and field.name in values and values[field.name] != field.neutral
+    }
+    # A1111 has one strength for both; only a picture that was painted over and enlarged needs two.
+    both = hires is not None and strength is not None
+    fields |= {
         "Sampler": sampler,
         "Schedule type": SCHEDULE_TYPES.get(schedule),
-        "CFG scale": details["guidance_scale"],
-        "Seed": details["seeds"][index],
         "Size": f"{details['width']}x{details['height']}",
         "Model": details["profile"],
-        "Clip skip": details["clip_skip"] + 1 if details["clip_skip"] else None,
         "Denoising strength": hires["strength"] if hires and strength is None else strength,
-    }
-    if hires:
-        # A1111 has one strength for both; only a picture that was painted over and enlarged needs two.
-        fields |= {
-            "Hires upscale": hires["scale"],
-            "Hires steps": hires["steps"],
-            "Hires upscaler": UPSCALERS[hires["upscaler"]],
-            "Hires strength": None if strength is None else hires["strength"],
-        }
-    fields |= {
-        "Guidance rescale": details["guidance_rescale"] or None,
-        "Guidance start": details["guidance_start"] or None,
-        "Guidance end": None if details["guidance_end"] == 1 else details["guidance_end"],
-        "Eta": details["eta"] or None,
+        "Hires strength": hires["strength"] if both else None,
         "Lora hashes": ", ".join(f"{use['id']}: {use['sha256'][:12]}" for use in details["adapters"]) or None,
         "Version": VERSION,
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    names = sorted(fields, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER) + (name in LAST))
+    return {name: fields[name] for name in names if fields[name] is not None}
 
 
 def _joined(fields: Mapping) -> str:
@@ -132,7 +131,7 @@ def _split(preset: str) -> tuple[str, str]:
     return preset.removesuffix(f" {schedule}"), schedule
 
 
-def _a1111(text: str) -> dict:
+def _a1111(text: str, table: Sequence[Field]) -> dict:
     *lines, last = text.strip("\n").split("\n")
     fields = {name: _unquoted(value) for name, value in _named(last)}
     if len(fields) < 3:
@@ -146,7 +145,7 @@ def _a1111(text: str) -> dict:
         values["prompt"], values["negative_prompt"] = exact
     if (exact := _json(fields.pop("Adapters", ""), list)) is not None:
         values["adapters"] = exact
-    return values | _settings(fields)
+    return values | _settings(fields, table)
 
 
 def _named(line: str) -> Iterator[tuple[str, str]]:
@@ -171,29 +170,23 @@ def _tagged(name: str, numbers: tuple[float, ...]) -> dict:
     return {"id": name} | weights | ({"text_weight": numbers[0]} if len(numbers) == 2 else {})
 
 
-def _settings(fields: dict[str, str]) -> dict:
+def _settings(fields: dict[str, str], table: Sequence[Field]) -> dict:
     """The fields below a prompt as values; those that are not understood are `other`."""
     values: dict = {}
 
-    def take(name: str, field: str, read: Callable[[str], object]) -> None:
-        if field in fields and (value := read(fields[field])) is not None:
+    def take(name: str, written: str, read: Callable[[str], object]) -> None:
+        if written in fields and (value := read(fields[written])) is not None:
             values[name] = value
-            del fields[field]
+            del fields[written]
 
     if "Sampler" in fields:
         values["scheduler"] = _preset(fields.pop("Sampler"), fields.pop("Schedule type", ""))
-    for name, field, read in (
-        ("steps", "Steps", _whole), ("guidance_scale", "CFG scale", _real), ("seed", "Seed", _whole),
-        ("clip_skip", "Clip skip", lambda value: None if (n := _whole(value)) is None else max(0, n - 1)),
-        ("hires_scale", "Hires upscale", _real), ("hires_steps", "Hires steps", _whole),
-        ("hires_strength", "Hires strength", _real), ("guidance_rescale", "Guidance rescale", _real),
-        ("guidance_start", "Guidance start", _real), ("guidance_end", "Guidance end", _real), ("eta", "Eta", _real),
-    ):  # fmt: skip
-        take(name, field, read)
+    for field in table:
+        if field.infotext:
+            take(field.name, field.infotext, field.read)
+    take("hires_strength", "Hires strength", _real)
     one_strength = "hires_scale" in values and "hires_strength" not in values
     take("hires_strength" if one_strength else "strength", "Denoising strength", _real)
-    if upscaler := fields.pop("Hires upscaler", ""):
-        values["hires_upscaler"] = "latent" if upscaler.startswith("Latent") else "pixels"
     if size := re.fullmatch(r"(\d{1,6})\s*x\s*(\d{1,6})", fields.get("Size", ""), re.ASCII):
         values |= {"width": int(size[1]), "height": int(size[2])}
         del fields["Size"]
@@ -233,7 +226,7 @@ def _fooocus_adapters(fields: dict) -> list[dict]:
     found = fields.pop("loras", [])
     pairs = [use[:2] for use in found if isinstance(use, list) and len(use) > 1] if isinstance(found, list) else []
     for name in [name for name in fields if re.fullmatch(r"lora(_combined)?_\d+", name)]:
-        pairs.append(_said(fields.pop(name)).rpartition(" : ")[::2])
+        pairs.append([*_said(fields.pop(name)).rpartition(" : ")[::2]])
     weights = ((_said(name), _real(_said(weight))) for name, weight in pairs)
     return [{"id": name.removesuffix(".safetensors"), "weight": w} for name, w in weights if name and w is not None]
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from lora.adapter import Adapter
 from lora.errors import AtelierError, InvalidRequest, shown
 from pipeline.metadata import infotext
+from pipeline.request.fields import defaults
+from pipeline.request.limits import Limits
 from pipeline.request.mix import adapter_mix
-from pipeline.request.request import GenerationRequest, Limits, usual
+from pipeline.request.request import FIELDS, GenerationRequest
 
 # Of the adapters that a text names; a request takes fewer.
 MAX_USES = 50
@@ -17,7 +19,8 @@ UNSAID = {"Version", "Lora hashes", "Model", "Model hash", "metadata_scheme", "v
 
 def unsaid(limits: Limits) -> dict:
     """What a request is where its picture says nothing: of everything that a picture can say."""
-    values = usual(limits) | {"prompt": "", "guidance_rescale": 0.0}
+    neutral = {field.name: field.neutral for field in FIELDS if field.neutral is not None}
+    values = defaults(limits, FIELDS) | neutral | {"prompt": ""}
     return {name: value for name, value in values.items() if name not in ("image", "normalize_adapters", "metadata")}
 
 
@@ -62,7 +65,7 @@ def _adapters(uses: list, other: Mapping, adapters: Sequence[Adapter], notes: li
             notes.append(f"The adapter {shown(name)} is another file here than the one that it was painted with.")
         entry = use | {"id": found.id}
         try:
-            adapter_mix([entry], lambda _, found=found: found)
+            adapter_mix([entry], {found.id: found}.__getitem__)
         except AtelierError as error:
             notes.append(f"The adapter {shown(name)} is not restored: {error}")
         else:
@@ -90,17 +93,18 @@ def _valid(values: dict, instead: dict, limits: Limits, adapters: Sequence[Adapt
         raise InvalidRequest("prompt", f"<lora:{name}>", "without an adapter that is missing here")
 
     values, prompt = dict(values), values["prompt"]
+    # What goes together is judged when each value is allowed by itself.
     for _ in instead:
         try:
             GenerationRequest.create(values | {"prompt": values["prompt"] or "x"}, limits, find)
-        except InvalidRequest as error:
-            name = re.match(r"\w+", error.field)[0]
-            # A tag in the prompt is an adapter, too.
-            name = "prompt" if values[name] == instead[name] else name
-            values[name] = instead[name]
-            notes.append(f"Not restored: {error}")
-        else:
             break
+        except InvalidRequest as error:
+            for problem in error.problems:
+                name = re.split(r"\W", problem.field)[0]
+                # A tag in the prompt is an adapter, too.
+                name = "prompt" if values[name] == instead[name] else name
+                values[name] = instead[name]
+                notes.append(f"Not restored: {problem}")
     if not values["prompt"] and not prompt:
         notes.append("It says no prompt.")
     return values

@@ -1,11 +1,14 @@
 """Checks of single values, each with its sentence: the field, the value, what is allowed. No torch, no gradio."""
 
 import math
+import random
 import re
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 from lora.errors import InvalidRequest, ModelError, TooLong, shown
+from pipeline.request.limits import MAX_STEPS, SEEDS, Limits
 from pipeline.text.variants import MAX_CHARACTERS
 
 PROFILES = ("embedded", "sdxl", "custom")
@@ -36,7 +39,7 @@ def real(field: str, value: object, low: float, high: float) -> float:
     return float(value)
 
 
-def whole(field: str, value: object, low: int, high: int, step: int = 1, note: str = "") -> int:
+def whole(field: str, value: Any, low: int, high: int, step: int = 1, note: str = "") -> int:
     allowed = (
         f"a whole number from {low} to {high}{note}" if step == 1 else f"a multiple of {step} from {low} to {high}"
     )
@@ -60,6 +63,28 @@ def choice(field: str, value: object, options: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in options:
         raise InvalidRequest(field, value, "one of " + ", ".join(options))
     return value
+
+
+def drawn_seed(field: str, value: object) -> int:
+    """0..SEEDS - 1; for -1 one that is drawn."""
+    seed = whole(field, value, -1, SEEDS - 1, note=" (-1 draws one)")
+    return random.SystemRandom().randrange(SEEDS) if seed == -1 else seed
+
+
+def scheduler(value: object, limits: Limits) -> str:
+    """The name of a preset that works on this model; for one that does not, the message says what to use."""
+    names = limits.schedulers
+    if isinstance(value, str) and value in names:
+        return value
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    instead = dict(limits.refused).get(value) if isinstance(value, str) else None
+    raise InvalidRequest("scheduler", value, instead or "one of " + ", ".join(names[:12]) + more)
+
+
+def steps(field: str, value: object, preset: object, limits: Limits, low: int = 1) -> int:
+    """low..MAX_STEPS, or as many as the preset takes."""
+    cap = dict(limits.step_caps).get(preset) if isinstance(preset, str) else None
+    return whole(field, value, low, cap or MAX_STEPS, note=f" with {preset}" if cap else "")
 
 
 def base_model(profile: str, base: str) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 from lora.adapter import Adapter
 from lora.errors import InvalidRequest, TooLong, shown
@@ -127,7 +128,7 @@ def _axis(side: str, axes: Mapping[str, object], find_adapter: Callable[[str], A
         if values:
             raise InvalidRequest(f"{side}_axis", "", "one of " + ", ".join(AXES) + f", where there are {side}_values")
         return None
-    choice(f"{side}_axis", name, tuple(AXES))
+    known = choice(f"{side}_axis", name, tuple(AXES))
     if not isinstance(values, (list, tuple)) or not values:
         raise InvalidRequest(f"{side}_values", values or None, f"a list of 1 to {MAX_CELLS} values")
     for value in values:
@@ -135,7 +136,7 @@ def _axis(side: str, axes: Mapping[str, object], find_adapter: Callable[[str], A
             raise InvalidRequest(f"{side}_values", value, "a list of words or numbers")
     if len(values) > MAX_CELLS:
         raise TooLong(f"{side}_values", f"{len(values)} values long", f"at most {MAX_CELLS} values long")
-    return Axis(name, tuple(values), tuple(_label(name, value, find_adapter) for value in values))
+    return Axis(known, tuple(values), tuple(_label(known, value, find_adapter) for value in values))
 
 
 def _label(name: str, value: object, find_adapter: Callable[[str], Adapter]) -> str:
@@ -152,9 +153,9 @@ def _check_pair(x: Axis, y: Axis | None, given: Mapping) -> None:
     names = {x.name} | ({y.name} if y else set())
     if y and x.name == y.name:
         raise InvalidRequest("y_axis", y.name, "another one than x_axis, or empty")
-    count = len(x.values) * len(y.values if y else (0,))
-    if count > MAX_CELLS:
-        raise TooLong("grid", f"{len(x.values)} x {len(y.values)} = {count} pictures", f"of at most {MAX_CELLS}")
+    columns, rows = len(x.values), len(y.values) if y else 1
+    if columns * rows > MAX_CELLS:
+        raise TooLong("grid", f"{columns} x {rows} = {columns * rows} pictures", f"of at most {MAX_CELLS}")
     uses = given.get("adapters") or []
     if "adapter_weight" in names and "adapter" not in names and len(uses) != 1:
         allowed = "1 long where adapter_weight is an axis and adapter is not"
@@ -208,7 +209,8 @@ def _numbers(word: str) -> list:
     return [int(n) if n == int(n) else n for n in made]
 
 
-def _number(word: str) -> int | float | str:
+def _number(word: str) -> Any:
+    """The int or float that a word is, or the word."""
     if re.fullmatch(r"-?\d{1,20}", word, re.ASCII):
         return int(word)
     return float(word) if re.fullmatch(r"-?\d{0,20}\.\d{1,20}", word, re.ASCII) else word

@@ -1,104 +1,313 @@
-"""What each value of a request is: its type, its limits and, in words, what it does. All descriptions come from here.
+"""The kinds of values that a request is made of. A row of the request says which kind each value is, and all follows.
 
-The endpoints' help, the API page, OpenAPI, the tools of agents and the command line say what this table says; whether
-a value is allowed is seen in `GenerationRequest.create`.
+What is allowed, the endpoints' signature and help, the API page, OpenAPI, the tools of agents, the command line, the
+page's defaults and the text in pictures come from the rows in request.py. No torch, no gradio.
 """
 
-from pipeline.request.mix import MAX_ADAPTERS
-from pipeline.request.request import (
-    MAX_GUIDANCE,
-    MAX_HIRES_SCALE,
-    MAX_IMAGES,
-    MAX_STEPS,
-    SEEDS,
-    UPSCALERS,
-    Limits,
-    usual,
-)
-from pipeline.text.prompt import MAX_CHUNKS
+import dataclasses
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
 
-# An entry of `adapters`.
-ADAPTER = {
-    "type": "object",
-    "required": ["id"],
-    "properties": {
-        "id": {"type": "string"},
-        "weight": {"type": "number", "minimum": -2, "maximum": 2, "default": 1},
-        "text_weight": {"type": "number", "minimum": -2, "maximum": 2},
-        "blocks": {
-            "type": "object",
-            "properties": {
-                name: {"type": "number", "minimum": -2, "maximum": 2} for name in ("down", "mid", "up")
-            },
-        },
-        "start": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
-        "end": {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
-    },
-}  # fmt: skip
+from lora.adapter import Adapter, AdapterMix
+from lora.errors import InvalidRequest
+from pipeline.request import checks
+from pipeline.request.limits import MAX_STEPS, Limits
+from pipeline.request.mix import ADAPTER, MAX_ADAPTERS, adapter_mix, with_tags, without_tags
+from pipeline.request.picture import Picture
+
+# A bound or default that a model has of its own, under this name of Limits.
+Own = str
 
 
-def schemas(limits: Limits) -> dict[str, dict]:
-    """The JSON schema of each raw value of a request, with a `description`; `image` is a file. In /generate's order."""
-    side = f"pixels, {limits.size_min} to {limits.size_max}, a multiple of {limits.size_step}"
-    size = whole(side, limits.size_min, limits.size_max) | {"multipleOf": limits.size_step}
-    chosen = {"enum": [*limits.schedulers]}
-    rows = {
-        "prompt": words(f"what to paint, up to {75 * MAX_CHUNKS} tokens, written as in AUTOMATIC1111"),
-        "negative_prompt": words("what to leave out; no effect where guidance_scale is 1 or less"),
-        "adapters": {
-            "type": "array", "maxItems": MAX_ADAPTERS, "items": ADAPTER, "description":
-            f'[{{"id": "ink", "weight": 0.8}}, ...], at most {MAX_ADAPTERS}, weights -2 to 2; ids from /adapters',
-        },
-        "width": size,
-        "height": size,
-        "steps": whole(f"1 to {MAX_STEPS}", 1, MAX_STEPS),
-        "guidance_scale": real(f"0 to {MAX_GUIDANCE:g}", 0, MAX_GUIDANCE),
-        "scheduler": words(f"one of {', '.join(limits.schedulers)}") | chosen,
-        "seed": whole(f"0 to {SEEDS - 1}, or -1 to draw one; picture i has seed + i", -1, SEEDS - 1),
-        "num_images": whole(f"1 to {MAX_IMAGES}", 1, MAX_IMAGES),
-        "normalize_adapters": switch("scale the weights down so that their sizes add up to at most 1"),
-        "image": {"description": "a PNG, JPEG or WebP file to begin with"},
-        "strength": real("0 to 1, the share of the steps that paint over image", 0, 1),
-        "hires_scale": real(
-            f"1 to {MAX_HIRES_SCALE:g}; above 1 a second pass enlarges the picture", 1, MAX_HIRES_SCALE
-        ),
-        "hires_steps": whole(f"0 to {MAX_STEPS}; 0 is as many as steps", 0, MAX_STEPS),
-        "hires_strength": real("0 to 1, the share of hires_steps that run", 0, 1),
-        "hires_upscaler": words(f"what is enlarged, {' or '.join(UPSCALERS)}") | {"enum": [*UPSCALERS]},
-        "clip_skip": whole(
-            f"0 to {limits.clip_skip_max}; 0 is the model's usual text layer (A1111's \"Clip skip\" less one)",
-            0, limits.clip_skip_max,
-        ),
-        "guidance_rescale": real("0 to 1", 0, 1),
-        "guidance_start": real("0 to 1, the share of the steps after which guidance begins", 0, 1),
-        "guidance_end": real("0 to 1, the share of the steps after which it ends", 0, 1),
-        "eta": real("0 to 1, noise that DDIM and TCD add", 0, 1),
-        "metadata": switch("write into the PNG how it was made"),
-    }  # fmt: skip
-    defaults = usual(limits)
-    return {name: row | ({} if defaults[name] is None else {"default": defaults[name]}) for name, row in rows.items()}
+@dataclass(frozen=True)
+class Given:
+    """The raw values of one request, complete, and what they are judged by."""
+
+    values: Mapping[str, Any]
+    limits: Limits
+    find_adapter: Callable[[str], Adapter]
 
 
-def describe(limits: Limits) -> dict[str, str]:
-    """In words what each value of a request is and what is allowed."""
-    return {name: row["description"] for name, row in schemas(limits).items()}
+@dataclass(frozen=True, kw_only=True)
+class Field(ABC):
+    """A row. `help` says in words what the value is and what is allowed, {low}, {high}, {step} and {options} in it.
+
+    `own`: the default is the model's, by the field's name in Limits. `neutral` is the value at which it does nothing:
+    a picture says nothing then, and a picture that says nothing meant it. `infotext` is its name in the text of a
+    picture, "" where it has none or shares one.
+    """
+
+    type: ClassVar[type]
+    help: str
+    name: str = ""
+    default: Any = None
+    own: bool = False
+    neutral: Any = None
+    infotext: str = ""
+
+    def default_for(self, limits: Limits) -> Any:
+        """What is taken where nothing is said."""
+        return getattr(limits, self.name) if self.own else self.default
+
+    @abstractmethod
+    def check(self, given: Given) -> Any:
+        """The value as the request has it. Raises InvalidRequest."""
+
+    def schema(self, limits: Limits) -> dict[str, Any]:
+        """Its JSON schema."""
+        default = self.default_for(limits)
+        schema = {"description": self.help.format_map(self.bounds(limits)), **self.shape(limits)}
+        return schema if default is None else schema | {"default": default}
+
+    def bounds(self, limits: Limits) -> dict[str, Any]:
+        """What stands for the names in `help`."""
+        return {}
+
+    def shape(self, limits: Limits) -> dict[str, Any]:
+        """Type and limits as JSON schema says them."""
+        return {}
+
+    def written(self, value: Any) -> object:
+        """As the text of a picture says it."""
+        return value
+
+    def read(self, text: str) -> Any:
+        """What a picture's text means, or None."""
+        return text
 
 
-def words(description: str) -> dict:
-    """The schema of a text."""
-    return {"type": "string", "description": description}
+@dataclass(frozen=True, kw_only=True)
+class Text(Field):
+    """Words; `required` ones may not be empty."""
+
+    type = str
+    required: bool = False
+
+    def check(self, given):
+        """Without what cannot be seen; <lora:...> tags of the prompt are adapters."""
+        text = checks.text(self.name, given.values[self.name], empty=not self.required)
+        return without_tags(text)[0] if self.required else text
+
+    def shape(self, limits):
+        """A string."""
+        return {"type": "string"}
 
 
-def whole(description: str, low: int, high: int) -> dict:
-    """The schema of a whole number from `low` to `high`."""
-    return {"type": "integer", "minimum": low, "maximum": high, "description": description}
+@dataclass(frozen=True, kw_only=True)
+class Number(Field):
+    """A number from `low` to `high`, which may be a model's own."""
+
+    type: ClassVar[type] = float
+    low: float | Own
+    high: float | Own
+
+    def bounds(self, limits):
+        """Both bounds as they are written."""
+        return {name: f"{self._bound(name, limits):g}" for name in ("low", "high")}
+
+    def check(self, given):
+        """As a float."""
+        low, high = (self._bound(name, given.limits) for name in ("low", "high"))
+        return checks.real(self.name, given.values[self.name], low, high)
+
+    def shape(self, limits):
+        """A number within its bounds."""
+        return {"type": "number", "minimum": self._bound("low", limits), "maximum": self._bound("high", limits)}
+
+    def read(self, text):
+        """A decimal number."""
+        return float(text) if re.fullmatch(r"-?\d{0,12}\.?\d{1,20}(e-?\d{1,2})?", text.strip(), re.ASCII) else None
+
+    def _bound(self, name: str, limits: Limits) -> Any:
+        bound = getattr(self, name)
+        return getattr(limits, bound) if isinstance(bound, str) else bound
 
 
-def real(description: str, low: float, high: float) -> dict:
-    """The schema of a number from `low` to `high`."""
-    return {"type": "number", "minimum": low, "maximum": high, "description": description}
+@dataclass(frozen=True, kw_only=True)
+class Whole(Number):
+    """A whole number; a multiple of `step`."""
+
+    type = int
+    step: int | Own = 1
+
+    def bounds(self, limits):
+        """Bounds and step as they are written."""
+        return {name: f"{self._bound(name, limits)}" for name in ("low", "high", "step")}
+
+    def check(self, given):
+        """As an int."""
+        low, high, step = (self._bound(name, given.limits) for name in ("low", "high", "step"))
+        return checks.whole(self.name, given.values[self.name], low, high, step)
+
+    def shape(self, limits):
+        """An integer within its bounds."""
+        step = self._bound("step", limits)
+        return super().shape(limits) | {"type": "integer"} | ({"multipleOf": step} if step > 1 else {})
+
+    def read(self, text):
+        """A whole number."""
+        return int(text) if re.fullmatch(r"-?\d{1,20}", text.strip(), re.ASCII) else None
 
 
-def switch(description: str) -> dict:
-    """The schema of true or false."""
-    return {"type": "boolean", "description": description}
+@dataclass(frozen=True, kw_only=True)
+class Layers(Whole):
+    """Layers of the text encoder that are left out, which A1111 counts from 1."""
+
+    def written(self, value):
+        """One more."""
+        return value + 1
+
+    def read(self, text):
+        """One less."""
+        return None if (count := super().read(text)) is None else max(0, count - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed(Whole):
+    """A seed; -1 draws one."""
+
+    def check(self, given):
+        """Drawn, if it is to be."""
+        return checks.drawn_seed(self.name, given.values[self.name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps(Whole):
+    """Steps of a sampler, of which some take fewer."""
+
+    high: float | Own = MAX_STEPS
+
+    def check(self, given):
+        """As many as the preset takes."""
+        preset = given.values["scheduler"]
+        return checks.steps(self.name, given.values[self.name], preset, given.limits, self._bound("low", given.limits))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch(Field):
+    """True or false."""
+
+    type = bool
+    neutral: Any = False
+
+    def check(self, given):
+        """As it is."""
+        return checks.switch(self.name, given.values[self.name])
+
+    def shape(self, limits):
+        """A boolean."""
+        return {"type": "boolean"}
+
+    def read(self, text):
+        """As Python writes it."""
+        return {"True": True, "False": False}.get(text.strip())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Field):
+    """One of a few words. `written_as` are those that a picture's text has for them."""
+
+    type = str
+    options: tuple[str, ...]
+    written_as: tuple[str, ...] = ()
+
+    def bounds(self, limits):
+        """The options as they are written."""
+        return {"options": " or ".join(self.options)}
+
+    def check(self, given):
+        """As it is."""
+        return checks.choice(self.name, given.values[self.name], self.options)
+
+    def shape(self, limits):
+        """An enumeration."""
+        return {"type": "string", "enum": [*self.options]}
+
+    def written(self, value):
+        """In the words of a picture's text."""
+        return dict(zip(self.options, self.written_as)).get(value, value)
+
+    def read(self, text):
+        """The option whose word the text begins with, else the first."""
+        said = (option for option, word in zip(self.options, self.written_as or self.options) if text.startswith(word))
+        return next(said, self.options[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset(Field):
+    """A sampler and its schedule, of those that work on the model."""
+
+    type = str
+
+    def bounds(self, limits):
+        """The presets as they are written."""
+        return {"options": ", ".join(limits.schedulers)}
+
+    def check(self, given):
+        """One that works; for another the message says what to use."""
+        return checks.scheduler(given.values[self.name], given.limits)
+
+    def shape(self, limits):
+        """An enumeration."""
+        return {"type": "string", "enum": [*limits.schedulers]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFile(Field):
+    """The bytes of a picture file, or None."""
+
+    type = bytes
+
+    def check(self, given) -> Picture | None:
+        """Decoded and cut to the size of the request; where that is not allowed, to the model's."""
+        raw = given.values[self.name]
+        size = {side: given.values[side] for side in ("width", "height")}
+        if not all(isinstance(side, int) and 0 < side <= given.limits.size_max for side in size.values()):
+            size = {side: getattr(given.limits, side) for side in size}
+        return None if raw is None else Picture.read(raw, **size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapters(Field):
+    """Adapters with their weights, those among them that the prompt names."""
+
+    type = list
+
+    def check(self, given) -> AdapterMix:
+        """As a mix."""
+        tagged: list[dict] = []
+        # A prompt that is not allowed is told by its own row.
+        with suppress(InvalidRequest):
+            tagged = without_tags(checks.text("prompt", given.values["prompt"]))[1]
+        return adapter_mix(with_tags(given.values[self.name], tagged), given.find_adapter)
+
+    def shape(self, limits):
+        """A list of objects."""
+        return {"type": "array", "maxItems": MAX_ADAPTERS, "items": ADAPTER}
+
+
+def row(field: Field) -> Any:
+    """A value of a dataclass that such a row describes."""
+    return dataclasses.field(metadata={"row": field})
+
+
+@cache
+def rows(table: type) -> tuple[Field, ...]:
+    """The rows of a dataclass, each with its name, in order."""
+    described = (each for each in dataclasses.fields(table) if "row" in each.metadata)
+    return tuple(dataclasses.replace(each.metadata["row"], name=each.name) for each in described)
+
+
+def schemas(limits: Limits, table: tuple[Field, ...]) -> dict[str, dict[str, Any]]:
+    """The JSON schema of each raw value, with a `description`; files have no type."""
+    return {field.name: field.schema(limits) for field in table}
+
+
+def defaults(limits: Limits, table: tuple[Field, ...]) -> dict[str, Any]:
+    """The raw values of a request that says nothing; a prompt it must say."""
+    return {field.name: field.default_for(limits) for field in table}

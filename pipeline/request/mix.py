@@ -11,6 +11,20 @@ from pipeline.text.variants import adapter_tags
 BLOCK = re.compile(r"down|mid|up|mid_block(\.[a-z0-9_.]{1,60})?|(down|up)_blocks\.\d{1,2}(\.[a-z0-9_.]{1,60})?")
 ADAPTER_KEYS = ("id", "weight", "text_weight", "blocks", "start", "end")
 MAX_BLOCKS, MAX_ADAPTERS, MAX_WEIGHT = 32, 10, 2.0
+_WEIGHT = {"type": "number", "minimum": -MAX_WEIGHT, "maximum": MAX_WEIGHT}
+# The JSON schema of an entry of `adapters`.
+ADAPTER = {
+    "type": "object",
+    "required": ["id"],
+    "properties": {
+        "id": {"type": "string"},
+        "weight": _WEIGHT | {"default": 1},
+        "text_weight": _WEIGHT,
+        "blocks": {"type": "object", "properties": dict.fromkeys(("down", "mid", "up"), _WEIGHT)},
+        "start": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
+        "end": {"type": "number", "minimum": 0, "maximum": 1, "default": 1},
+    },
+}  # fmt: skip
 
 
 def without_tags(prompt: str) -> tuple[str, list[dict]]:

@@ -21,8 +21,9 @@ _KEPT = {
     "JPEG": {bytes([kind]) for kind in (*range(0xC0, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE)} | {SCAN, END},
     "WEBP": {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"},
 }
+# For the orientations from 2 on; 1 is upright.
 _TURNS = (
-    None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM,
     Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
 )  # fmt: skip
 # All that Pillow is known to raise for a file that is damaged or lies about itself.
@@ -58,7 +59,7 @@ class Picture:
             fitted = _fitted(image, (width, height) if turned < 5 else (height, width))
         except _DAMAGED:
             raise InvalidRequest(name, "damaged", ALLOWED) from None
-        upright = fitted.transpose(_TURNS[turned - 1]) if turned > 1 else fitted
+        upright = fitted.transpose(_TURNS[turned - 2]) if turned > 1 else fitted
         return cls(width, height, upright.tobytes())
 
     def image(self) -> Image.Image:
@@ -73,7 +74,9 @@ UNREAD = Picture(0, 0, b"")
 def _bare(data: bytes, name: str) -> tuple[str, bytes, int]:
     """The format, the file with nothing in it but the first picture, and its orientation. Raises InvalidRequest."""
     form, parts = taken_apart(data, name)
-    kept, seen, turned, pixels = [], Counter(), 1, 0
+    kept: list[bytes | memoryview] = []
+    seen: Counter[bytes | str] = Counter()
+    turned, pixels = 1, 0
     most = MAX_WEBP_PIXELS if form == "WEBP" else MAX_PIXELS
     for part in parts:
         kind = "EXIF" if part.is_exif else part.kind

@@ -62,7 +62,7 @@ def tiers(limits: Limits, adapters: Iterable[Adapter] = ()) -> list[dict]:
     of a request's `adapters` that belongs to it (None: any), for this model and the adapters that are there.
     """
     balanced = Tier("Balanced", "As this model is usually run", limits.steps, (limits.scheduler,))
-    found = [(tier, None) for tier in (QUALITY, balanced, FAST)]
+    found: list[tuple[Tier, Adapter | None]] = [(tier, None) for tier in (QUALITY, balanced, FAST)]
     found += [(tier, adapter) for adapter in adapters if (tier := few_step(adapter))]
     return [
         {

@@ -52,9 +52,9 @@ def denoise(
         guided = scale > 1
         rows = [negative, positive] if guided else [positive]
         hidden = torch.cat([text.hidden for text in rows])
-        pooled = None if positive.pooled is None else torch.cat([text.pooled for text in rows])
+        pools = [text.pooled for text in rows if text.pooled is not None]
         inputs = scheduler.scale_model_input(torch.cat([latents] * len(hidden)), t)
-        prediction = components.family.predict(components, inputs, t, hidden, pooled)
+        prediction = components.family.predict(components, inputs, t, hidden, torch.cat(pools) if pools else None)
         toward = mixed(prediction[-len(positive.strengths) :], shares(positive.strengths))
         if guided:
             without = prediction[:1]

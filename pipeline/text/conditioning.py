@@ -138,7 +138,8 @@ class Conditioner:
         encoded = {phrase: self._encoded(phrase, how) for phrase in phrases}
         size = max(one.hidden.shape[1] for one in encoded.values())
         encoded = {phrase: self._filled(one, size, how) for phrase, one in encoded.items()}
-        stacked, texts = {}, []
+        stacked: dict[tuple[tuple[Phrase, float], ...], Conditioning] = {}
+        texts: list[Conditioning] = []
         for last, parts in schedule:
             if parts not in stacked:
                 stacked[parts] = _stack([encoded[phrase] for phrase, _ in parts], tuple(s for _, s in parts))
@@ -173,8 +174,8 @@ def encode_pair(components: Components, prompt: str, negative: str) -> Pair:
 def _stack(rows: list[Conditioning], strengths: tuple[float, ...]) -> Conditioning:
     if len(rows) == 1 and strengths == rows[0].strengths:
         return rows[0]
-    pooled = None if rows[0].pooled is None else torch.cat([row.pooled for row in rows])
-    return Conditioning(torch.cat([row.hidden for row in rows]), pooled, strengths)
+    pooled = [row.pooled for row in rows if row.pooled is not None]
+    return Conditioning(torch.cat([row.hidden for row in rows]), torch.cat(pooled) if pooled else None, strengths)
 
 
 def _zeros(like: Conditioning) -> Conditioning:

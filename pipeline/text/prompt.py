@@ -18,8 +18,8 @@ from itertools import pairwise
 
 from lora.errors import TooLong
 
-# Of 75 tokens each, in a prompt.
-MAX_CHUNKS = 8
+# Tokens in a chunk, and chunks in a prompt.
+CHUNK, MAX_CHUNKS = 75, 8
 EMPHASIS = 1.1
 MIN_WEIGHT, MAX_WEIGHT, MAX_PARTS, MAX_DEPTH = 0.0, 5.0, 8, 50
 
@@ -99,7 +99,7 @@ class ParsedPrompt:
         """(last step, what stands until then), in order; one entry where nothing changes."""
         if all(isinstance(node, (Words, Break)) for part in self.parts for node in part.body):
             return [(steps, self.at(1, steps))]
-        phases = []
+        phases: list[tuple[int, tuple[tuple[Phrase, float], ...]]] = []
         for step in range(1, steps + 1):
             now = self.at(step, steps)
             if phases and phases[-1][1] == now:
@@ -189,13 +189,13 @@ class _Reader:
             elif i not in self.closes:
                 nodes.extend(self._words(self.signs[i], weight))
                 i += 1
-            elif node := self._over_steps(i, weight, depth):
+            elif (close := self.closes[i]) is not None and (node := self._over_steps(i, close, weight, depth)):
                 nodes.append(node)
-                i = self.closes[i] + 1
+                i = close + 1
             else:
                 stop, factor = self._factor(i)
-                if stop is not None:
-                    ends.append((stop, self.closes[i] + 1, weight))
+                if stop is not None and close is not None:
+                    ends.append((stop, close + 1, weight))
                 weight = max(-1e6, min(1e6, weight * factor))
                 i += 1
         return tuple(nodes)
@@ -208,9 +208,9 @@ class _Reader:
                 text = text[1:] if len(text) == 2 and text[0] == "\\" else text
                 yield Words(text, _clamp(text, weight, MIN_WEIGHT, self.clamped))
 
-    def _over_steps(self, i: int, weight: float, depth: int) -> Switch | Alternate | None:
-        colons, bars, close = self.colons.get(i, ()), self.bars.get(i, ()), self.closes[i]
-        if self.signs[i] == "(" or close is None:
+    def _over_steps(self, i: int, close: int, weight: float, depth: int) -> Switch | Alternate | None:
+        colons, bars = self.colons.get(i, []), self.bars.get(i, [])
+        if self.signs[i] == "(":
             return None
         if bars and not colons:
             marks = pairwise((i, *bars, close))

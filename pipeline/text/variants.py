@@ -127,7 +127,10 @@ class _Expansion:
         return self._template(option, depth + 1) if isinstance(option, str) else option
 
     def _template(self, text: str, depth: int) -> tuple:
-        signs, closes, bars, open_ = _SIGNS.findall(text), {}, {}, []
+        signs: list[str] = _SIGNS.findall(text)
+        closes: dict[int, int] = {}
+        bars: dict[int, list[int]] = {}
+        open_: list[int] = []
         for i, sign in enumerate(signs):
             if sign == "{":
                 open_.append(i)
@@ -139,7 +142,8 @@ class _Expansion:
         def build(start: int, end: int, depth: int) -> tuple:
             if depth > 2 * MAX_DEPTH:
                 raise TooLong(self.field, "made of too many {a|b} in each other", f"at most {2 * MAX_DEPTH} deep")
-            nodes, i = [], start
+            nodes: list[str | _Choice | _Wildcard] = []
+            i = start
             while i < end:
                 if i in closes and i in bars:
                     marks = [i, *bars[i], closes[i]]

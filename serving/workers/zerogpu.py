@@ -1,31 +1,67 @@
-"""The only function that asks for a GPU."""
+"""A GPU that is lent for as long as a call lasts: the only functions that ask for one."""
 
+import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
+from pathlib import Path
 
 import spaces
 
-from pipeline.engine import DenoiseStep, Engine, Generation
+from lora.adapter import AdapterMix
+from lora.errors import AtelierError, Unforeseen
+from lora.export import Exported
+from pipeline.engine import Engine
 from pipeline.request.request import GenerationRequest
-from ui.errors import in_words
+from serving.stream import Item
+from serving.workers.local import Export, LocalWorker, Paint
 
-Paint = Callable[[GenerationRequest], Iterator[DenoiseStep | Generation]]
+# Seconds that an export may take.
+EXPORT_SECONDS = 60
+log = logging.getLogger(__name__)
+
+
+class ZeroGpuWorker(LocalWorker):
+    """On ZeroGPU each call runs in a forked process, to and from which all is pickled, and of whose exceptions only
+    gradio's arrive: so errors come as data. Elsewhere `spaces.GPU` gives the functions back as they are.
+    """
+
+    def __init__(self, engine: Engine):
+        super().__init__(engine, gpu_generator(engine), gpu_export(engine))
 
 
 def gpu_generator(engine: Engine) -> Paint:
-    """`engine.generate` as ZeroGPU wants it: one generator, its duration predicted from the request.
-
-    There it runs in a forked worker, from which only gradio's errors come back with their message: hence `in_words`
-    in here. Elsewhere `spaces.GPU` gives the function back as it is.
-    """
+    """`engine.generate` as ZeroGPU wants it: one generator, its duration predicted from the request."""
 
     def seconds(request: GenerationRequest) -> int:
         # Asked for too little, the run is cut off; for too much, the visitor's quota turns it down.
-        return math.ceil(5 + 1.5 * engine.expected_seconds(request))
+        return math.ceil(5 + 1.5 * engine.facts.expected_seconds(request))
 
     @spaces.GPU(duration=seconds)
-    def paint(request: GenerationRequest) -> Iterator[DenoiseStep | Generation]:
-        with in_words():
+    def paint(request: GenerationRequest) -> Generator[Item]:
+        try:
             yield from engine.generate(request)
+        except Exception as error:
+            yield as_data(error)
 
     return paint
+
+
+def gpu_export(engine: Engine) -> Export:
+    """`engine.export` likewise; the file is written to this machine's disk, which both processes see."""
+
+    @spaces.GPU(duration=EXPORT_SECONDS)
+    def export(mix: AdapterMix, rank: int | None, path: Path) -> Exported | AtelierError:
+        try:
+            return engine.export(mix, rank, path)
+        except Exception as error:
+            return as_data(error)
+
+    return export
+
+
+def as_data(error: Exception) -> AtelierError:
+    """An error that any process can hand on."""
+    if isinstance(error, AtelierError):
+        return error
+    log.exception("an unforeseen error", exc_info=error)
+    return Unforeseen(error)

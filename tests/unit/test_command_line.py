@@ -15,7 +15,7 @@ from lora.errors import AtelierError
 from pipeline.__main__ import MODELS_OWN, parser, request_values, run
 from pipeline.profiles import EMBEDDED_PROFILE, SDXL_PROFILE
 from pipeline.request.fields import schemas
-from pipeline.request.request import Limits
+from pipeline.request.request import FIELDS, Limits
 from tests.adapters import library_with
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def test_an_adapter_can_be_said_in_full():
 def test_every_option_tells_what_it_is_what_is_allowed_and_what_is_taken_without_it():
     offered = {action.dest: action.help for action in parser()._actions}
     assert all(offered.values())
-    told = schemas(Limits((), ""))
+    told = schemas(Limits((), ""), FIELDS)
     assert set(told) - {"adapters"} <= set(offered), "every field of a request"
     for name, schema in told.items():
         if "maximum" in schema and name not in MODELS_OWN:

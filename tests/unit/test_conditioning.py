@@ -154,7 +154,7 @@ def test_reading_a_usual_prompt_keeps_up_with_typing(tiny_sdxl):
 
     def seconds() -> float:
         start = time.process_time()
-        told = engine.tokenize("a (red:1.2) apple on a __colour__ table, [soft:hard:0.5] light, " * 5, lists)
+        told = engine.facts.tokenize("a (red:1.2) apple on a __colour__ table, [soft:hard:0.5] light, " * 5, lists)
         assert told["chunks"] == 2 and told["count"] > 75
         return time.process_time() - start
 
@@ -167,7 +167,7 @@ def test_p1_a_prompt_over_the_cap_is_refused_before_it_is_cut_into_tokens(tiny_s
 
 
 def test_tokenize_tells_how_a_prompt_is_read(tiny_sdxl):
-    told = Engine(load_profile(base_model=str(tiny_sdxl))).tokenize(
+    told = Engine(load_profile(base_model=str(tiny_sdxl))).facts.tokenize(
         "(red:1.3) apple [cat:red:0.5] <lora:ink:0.8> (x:9)"
     )
     assert told["weights"][0] == 1.3 and told["weights"][1] == 1.0 and told["chunks"] == 1 and told["dropped"] == []

@@ -186,11 +186,11 @@ def test_details_say_what_was_done(engine):
 
 
 def test_expected_seconds_follow_the_size_of_the_request(engine):
-    engine.observe(request(engine), paint(engine))
-    one = engine.expected_seconds(request(engine))
-    assert engine.expected_seconds(request(engine, num_images=3)) == pytest.approx(3 * one)
-    assert engine.expected_seconds(request(engine, steps=40)) > 5 * one
-    assert engine.expected_seconds(request(engine, guidance_scale=1)) < one
+    engine.facts.observe(request(engine), paint(engine).details)
+    one = engine.facts.expected_seconds(request(engine))
+    assert engine.facts.expected_seconds(request(engine, num_images=3)) == pytest.approx(3 * one)
+    assert engine.facts.expected_seconds(request(engine, steps=40)) > 5 * one
+    assert engine.facts.expected_seconds(request(engine, guidance_scale=1)) < one
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from pipeline.engine import DenoiseStep, Generation
 from pipeline.profiles import EMBEDDED_PROFILE
 from serving.generation import GenerationService
 from serving.queue import FairQueue
+from serving.workers.local import LocalWorker
+from ui.errors import in_words, told
 
 GOOD = {"prompt": "a red apple"}
 NUMBERS = (
@@ -25,11 +27,16 @@ class Engine:
     """An engine that predicts a second for everything and has no model to paint with."""
 
     profile, limits = EMBEDDED_PROFILE, EMBEDDED_PROFILE.limits
+    export = None
+
+    @property
+    def facts(self):
+        return self
 
     def expected_seconds(self, request):
         return 1.0
 
-    def observe(self, request, generation):
+    def observe(self, request, details):
         pass
 
     def tokenize(self, prompt, wildcards):
@@ -37,14 +44,16 @@ class Engine:
 
 
 def service(paint, **queue):
-    return GenerationService(Engine(), Library([]), FairQueue(**{"places": 4, "places_per_session": 2} | queue), paint)
+    line = FairQueue(**{"places": 4, "places_per_session": 2} | queue)
+    return GenerationService(LocalWorker(Engine(), paint), Library([]), line)
 
 
 def run(service, values, session="someone"):
     async def collect():
         return [update async for update in service.generate(values, session)]
 
-    return asyncio.run(collect())
+    with in_words():
+        return asyncio.run(collect())
 
 
 @contextmanager
@@ -114,14 +123,14 @@ def test_an_unknown_style_is_named():
 
 
 def test_l2_a_full_queue_is_refused_in_words_and_everything_is_given_back():
-    studio_ = service(unreachable, places=1, places_per_session=1)
-    running = studio_.queue.enter("a", 1)
-    waiting = studio_.queue.enter("b", 1)
+    made = service(unreachable, places=1, places_per_session=1)
+    running = made.queue.enter("a", 1)
+    waiting = made.queue.enter("b", 1)
     with sentence("All 1 places in the queue are taken; try again in about 1 s."):
-        run(studio_, GOOD)
-    studio_.queue.leave(waiting)
-    studio_.queue.leave(running)
-    assert studio_.queue.status() == {"waiting": 0, "running": 0, "expected_seconds": 0}
+        run(made, GOOD)
+    made.queue.leave(waiting)
+    made.queue.leave(running)
+    assert made.queue.status() == {"waiting": 0, "running": 0, "expected_seconds": 0}
 
 
 def test_what_was_not_foreseen_is_logged_and_not_told(caplog):
@@ -129,11 +138,11 @@ def test_what_was_not_foreseen_is_logged_and_not_told(caplog):
         yield DenoiseStep(0, 1, 1, 1, None)
         raise RuntimeError("in /secret/place.py")
 
-    studio_ = service(paint)
+    made = service(paint)
     with sentence("Something went wrong here; it has been logged."):
-        run(studio_, GOOD)
+        run(made, GOOD)
     assert "/secret/place.py" in caplog.text
-    assert studio_.queue.status()["running"] == 0
+    assert made.queue.status()["running"] == 0
 
 
 def test_tokenize_takes_text_only():
@@ -141,7 +150,7 @@ def test_tokenize_takes_text_only():
         "tokens": ["a", "red", "apple"], "triggers": {"present": [], "missing": []},
     }  # fmt: skip
     with sentence("prompt is 3, but must be text"):
-        service(unreachable).tokenize(3)
+        told(service(unreachable).tokenize)(3)
 
 
 def test_previews_come_at_every_step_but_less_often_while_others_wait():

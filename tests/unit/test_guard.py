@@ -7,8 +7,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from serving.settings import Settings
-from ui.web.guard import SPACES, KnownHost, RateLimit, SameOrigin, address
+from serving.settings import SPACES, Settings
+from ui.web.guard import KnownHost, RateLimit, SameOrigin, address
 
 
 async def echo(scope, receive, send):

@@ -1,20 +1,42 @@
-"""Imports run one way only: lora, pipeline.request.request <- pipeline <- ui <- app."""
+"""What each room may know: imports go down only, and gradio is met in the uppermost room alone."""
 
 import ast
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("lora", "pipeline", "training", "serving", "ui")
-
-
+# Each room, and the rooms that it may import from besides itself.
+ROOMS = {
+    "lora": set(),
+    "pipeline": {"lora"},
+    "training": {"lora", "pipeline"},
+    "serving": {"lora", "pipeline", "training"},
+    "ui": {"lora", "pipeline", "training", "serving"},
+}
 # Imported in this order in one process; after each group the modules named with it must not have been pulled in.
 ORDER = [
     (("lora.errors", "lora.adapter", "pipeline.request.request"), ("torch", "gradio", "diffusers", "pydantic")),
-    (("lora.formats", "lora.composition", "lora.library", "training"), ("gradio", "pipeline.engine", "serving", "ui")),
-    (("pipeline.engine",), ("gradio", "serving", "ui")),
+    (("lora.formats", "lora.composition", "lora.library"), ("gradio", "pipeline.engine", "serving", "ui")),
+    (("training", "pipeline.engine"), ("gradio", "serving", "ui")),
+    (
+        ("serving.generation", "serving.jobs", "serving.history", "serving.shutdown", "serving.workers.local"),
+        ("gradio", "ui"),
+    ),
 ]
+
+
+def imported(path: Path) -> set[str]:
+    """The top levels of all modules that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name.split(".")[0] for name in names}
 
 
 def test_a_module_pulls_in_nothing_from_above():
@@ -26,10 +48,21 @@ def test_a_module_pulls_in_nothing_from_above():
     assert run.returncode == 0, run.stderr
 
 
-def test_adapters_know_nothing_of_the_pipeline():
-    for path in (ROOT / "lora").rglob("*.py"):
-        names = [n.module or "" for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)]
-        assert not [n for n in names if n.split(".")[0] in (*ROOMS[1:], "app", "gradio")], path.name
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_from_below_only(room):
+    forbidden = (set(ROOMS) | {"app", "tests"}) - ROOMS[room] - {room}
+    if room != "ui":
+        forbidden.add("gradio")
+    for path in (ROOT / room).rglob("*.py"):
+        assert not imported(path) & forbidden, path.relative_to(ROOT)
+
+
+def test_a_family_is_asked_for_nowhere_but_in_its_file():
+    """Whoever wants to know something of a model asks its family, not which one it is."""
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        if "families" not in path.parts and path.name != "profiles.py":
+            text = path.read_text("utf-8")
+            assert "families.sd" not in text and "family.name ==" not in text, path.name
 
 
 def test_only_settings_and_those_who_start_read_the_environment():

@@ -16,8 +16,10 @@ from serving.generation import GenerationService
 from serving.history import History, owner_hash
 from serving.jobs import Jobs
 from serving.queue import FairQueue
+from serving.workers.local import LocalWorker
 from tests.unit.test_generation import Engine
-from ui.pages.paint.page import painted, painted_before
+from ui.errors import ending
+from ui.pages.paint.wiring import painted, painted_before
 
 A, B = "a" * 43, "b" * 43
 ONE, TWO = "1" * 43, "2" * 43
@@ -48,7 +50,9 @@ class House(Jobs):
     """Jobs that paint by a service and are kept in a history, as those of the page."""
 
     def __init__(self, service, history, **options):
-        super().__init__(lambda session: service.forget(session), **{"grace": 1.0, "pulse": 0.05} | options)
+        super().__init__(
+            lambda session: service.forget(session), **{"grace": 1.0, "pulse": 0.05, "ending": ending} | options
+        )
         self.service, self.history = service, history
 
     def paint(self, secret, identity, values, session):
@@ -63,7 +67,7 @@ def make(tmp_path, monkeypatch):
     history = History(tmp_path / "data")
 
     def jobs(paint, **options) -> House:
-        return House(GenerationService(Engine(), Library([]), FairQueue(4, 2), paint), history, **options)
+        return House(GenerationService(LocalWorker(Engine(), paint), Library([]), FairQueue(4, 2)), history, **options)
 
     yield jobs
     history.close()

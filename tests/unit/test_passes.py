@@ -155,7 +155,7 @@ def test_a_style_begins_with_a_whole_step_of_heun(tiny_sdxl, monkeypatch):
 
 def test_expected_seconds_count_what_runs(tiny_sdxl):
     engine = loaded(tiny_sdxl)[0]
-    seconds = {name: engine.expected_seconds(create(engine, steps=20, **values)) for name, values in (
+    seconds = {name: engine.facts.expected_seconds(create(engine, steps=20, **values)) for name, values in (
         ("plain", {}), ("half", {"image": FILE.getvalue(), "strength": 0.5}), ("double", {"hires_scale": 2.0}),
         ("unguided", {"guidance_start": 0.5}),
     )}  # fmt: skip

@@ -25,7 +25,7 @@ from tests.unit.test_generation import GOOD, run, sentence, service, unreachable
 def decoder():
     made = PictureDecoder()
     yield made
-    for process in made._idle:
+    for process, *_ in made._idle:
         process.kill()
         process.wait()
 
@@ -88,7 +88,7 @@ def test_one_that_ends_is_replaced(decoder, monkeypatch):
             asyncio.run(decoder.picture(told("x"), 8, 8))
     for _ in range(2):
         assert asyncio.run(decoder.metadata(told("x"))) == "x"
-        (process,) = decoder._idle
+        ((process, *_),) = decoder._idle
         process.kill()
         process.wait()
 
@@ -129,7 +129,7 @@ def test_a_process_ends_with_the_app_that_is_killed():
     code = (
         "import asyncio, io, os, signal; from PIL import Image; from serving.picture_decoder import PictureDecoder\n"
         "b = io.BytesIO(); Image.new('RGB', (8, 8)).save(b, 'PNG'); d = PictureDecoder()\n"
-        "asyncio.run(d.picture(b.getvalue(), 8, 8)); print(d._idle[0].pid, flush=True); os.kill(os.getpid(), 9)"
+        "asyncio.run(d.picture(b.getvalue(), 8, 8)); print(d._idle[0].process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert out.returncode == -signal.SIGKILL

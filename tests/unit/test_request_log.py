@@ -17,8 +17,8 @@ from serving.history import History
 from serving.request_log import RequestLog, log, write_to
 from serving.workers.zerogpu import gpu_generator
 from tests.unit.test_generation import GOOD, run, service
+from ui.api.history import add_history_endpoints
 from ui.errors import in_words
-from ui.pages.history.page import add_history_endpoints
 
 NASTY = "a\0b\nc\x1b[31m d\u202e \ud800 {}"
 
@@ -86,11 +86,10 @@ def test_a_comparison_that_fails_names_the_error_too(lines):
         return [update async for update in house.compare(GOOD, {"x_axis": "steps", "x_values": [1, 2]}, "me")]
 
     def burnt(request):
-        with in_words():
-            raise PaintingFailed("Out of memory.")
-            yield
+        raise PaintingFailed("Out of memory.")
+        yield
 
-    with pytest.raises(gr.Error):
+    with pytest.raises(gr.Error), in_words():
         asyncio.run(compare(service(burnt)))
     assert [line["error"] for line in lines()] == ["PaintingFailed"]
 
@@ -98,9 +97,9 @@ def test_a_comparison_that_fails_names_the_error_too(lines):
 def test_what_reads_and_searches_is_a_line_too(lines, tmp_path, monkeypatch):
     house = service(paint)
     monkeypatch.setattr(house.library, "search", lambda words, family: [])
-    monkeypatch.setattr("ui.pages.history.page.upload_route", tuple)
+    monkeypatch.setattr("ui.api.history.upload_route", tuple)
     offered = {}
-    monkeypatch.setattr("ui.pages.history.page.offer", lambda each, *_: offered.update({each.__name__: each}))
+    monkeypatch.setattr("ui.api.history.offer", lambda each, *_: offered.update({each.__name__: each}))
     add_history_endpoints(house, History(tmp_path / "data"))
 
     async def ask():
@@ -111,7 +110,7 @@ def test_what_reads_and_searches_is_a_line_too(lines, tmp_path, monkeypatch):
             offered["history"]("no secret"),
             offered["forget_picture"]("a" * 43, "x"),
         ):
-            with pytest.raises(gr.Error):
+            with pytest.raises(gr.Error), in_words():
                 await failing
         assert await offered["history"]("a" * 43) == []
 

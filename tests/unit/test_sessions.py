@@ -13,10 +13,10 @@ from pipeline.profiles import load_profile
 from serving.executor import BoundedExecutor
 from serving.generation import GenerationService
 from serving.queue import FairQueue
-from serving.workers.zerogpu import gpu_generator
+from serving.workers.zerogpu import ZeroGpuWorker
 from tests.adapters import save_adapter
 from ui.errors import in_words
-from ui.web.files import check_files
+from ui.web.files import check_files, served
 
 SMALL = {"prompt": "red apple", "steps": 1, "seed": 3, "width": 64, "height": 64}
 
@@ -33,7 +33,7 @@ def service(engine, tmp_path):
     folder.mkdir()
     save_adapter(components, folder / "ink.safetensors", 1)
     library = Library([(folder, "folder")], composer.shapes, "sdxl")
-    return GenerationService(engine, library, FairQueue(8, 4), gpu_generator(engine))
+    return GenerationService(ZeroGpuWorker(engine), library, FairQueue(8, 4))
 
 
 @pytest.fixture
@@ -43,7 +43,8 @@ def mine(service, engine, tmp_path):
 
 
 async def painted(service, session, **values) -> tuple[bytes, ...]:
-    return [update async for update in service.generate(SMALL | values, session)][-1].images
+    with in_words():
+        return [update async for update in service.generate(SMALL | values, session)][-1].images
 
 
 def test_i1_a_hundred_pairs_interleaved(service, mine):
@@ -64,7 +65,8 @@ def test_i1_a_hundred_pairs_interleaved(service, mine):
 
 def test_i3_another_session_cannot_use_or_export_it(service, mine):
     async def export(session):
-        return [pair async for pair in service.export([{"id": mine}], 0, session)]
+        with in_words():
+            return [pair async for pair in service.export([{"id": mine}], 0, session)]
 
     for session in ("B", "", None):
         with pytest.raises(gr.Error, match="There is no adapter"):
@@ -88,7 +90,7 @@ def test_an_export_waits_for_its_turn_and_gives_it_back(service, tmp_path, monke
         updates = service.export([{"id": "ink", "weight": 0.5}], 0, "A")
         first = await anext(updates)
         service.queue.leave(ticket)
-        return first, [update async for update in updates][-1]
+        return first, [(path and served(path), details) async for path, details in updates][-1]
 
     (nothing, waiting), (file, details) = asyncio.run(both())
     assert nothing is None and waiting["status"] == "waiting" and waiting["place"] == 1

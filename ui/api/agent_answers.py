@@ -9,6 +9,7 @@ from typing import Any
 
 from mcp import types
 from PIL import Image
+from pydantic import AnyUrl
 
 from ui.api.endpoint import Endpoint
 
@@ -71,7 +72,9 @@ def answer(endpoint: Endpoint, result: Any, give: Callable[[str], str]) -> types
 def in_content(file: dict, url: str) -> list[types.ContentBlock]:
     """A file as what an agent can look at, where it is a picture, and where it can be had."""
     kind, path = file.get("mime_type") or "application/octet-stream", Path(file["path"])
-    link = types.ResourceLink(type="resource_link", uri=url, name=file["orig_name"], mimeType=kind, size=file["size"])
+    link = types.ResourceLink(
+        type="resource_link", uri=AnyUrl(url), name=file["orig_name"], mimeType=kind, size=file["size"]
+    )
     if not kind.startswith("image/"):
         return [link]
     data = path.read_bytes()

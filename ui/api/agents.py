@@ -15,9 +15,8 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import Any
+from typing import Any, cast
 
-import gradio as gr
 from anyio import ClosedResourceError
 from gradio.context import LocalContext
 from gradio.route_utils import get_root_url
@@ -36,7 +35,7 @@ from serving.queue import client_address
 from serving.shares import Shares
 from ui.api.agent_answers import Progress, answer
 from ui.api.endpoint import Endpoint
-from ui.errors import in_words
+from ui.errors import sentence
 from ui.web.guard import address, refusal
 from ui.web.uploads import Uploads, public_path
 
@@ -143,25 +142,28 @@ class Agents:
 
     async def _list(self) -> list[types.Tool]:
         # As gradio's API page writes an address for those who want some tools only.
-        wanted = self._server.request_context.request.query_params.get("tools")
+        wanted = self._asked().query_params.get("tools")
         return [tool for tool in self._tools() if wanted is None or tool.name in wanted.split(",")]
 
+    def _asked(self) -> Request:
+        """The request over HTTP that a message came with."""
+        return cast(Request, self._server.request_context.request)
+
     async def _call(self, name: str, values: dict[str, Any]) -> types.CallToolResult:
-        context = self._server.request_context
+        context, request = self._server.request_context, self._asked()
         # The generators of `spaces` look there for whom they paint.
-        LocalContext.request.set(context.request)
-        client_address.set(who := address(context.request.scope))
+        LocalContext.request.set(cast(Any, request))
+        client_address.set(who := address(request.scope))
         try:
-            with in_words():
-                endpoint = self._endpoints.get(name)
-                if endpoint is None:
-                    raise InvalidRequest("tool", name, f"one of {', '.join(self._endpoints)}")
-                values = await self._checked(endpoint, values, context.lifespan_context, who)
+            endpoint = self._endpoints.get(name)
+            if endpoint is None:
+                raise InvalidRequest("tool", name, f"one of {', '.join(self._endpoints)}")
+            values = await self._checked(endpoint, values, context.lifespan_context, who)
             result = await self._done(endpoint, values, context)
-        except gr.Error as error:
-            said = [types.TextContent(type="text", text=str(error.message))]
-            return types.CallToolResult(content=said, isError=True)
-        root = get_root_url(context.request, PATH, None)
+        except Exception as error:
+            said = types.TextContent(type="text", text=sentence(error))
+            return types.CallToolResult(content=[said], isError=True)
+        root = get_root_url(request, PATH, None)
         give = lambda path: root + context.lifespan_context.give(path)  # noqa: E731
         return await asyncio.to_thread(answer, endpoint, result, give)
 
@@ -190,8 +192,8 @@ class Agents:
             kind = head[5:].partition(";")[0]
             name = f"{field}.safetensors" if not kind.startswith("image/") else f"{field}.{kind[6:]}"
             path = await self._uploads.add(who, name, io.BytesIO(content))
-        elif isinstance(value, str) and (path := self._sent(value)):
-            pass
+        elif isinstance(value, str) and (sent := self._sent(value)):
+            path = sent
         elif isinstance(value, str) and (given := agent.given.get(value[value.find("/file/") :])):
             # A copy: what is sent may be deleted once it has been read.
             with Path(given).open("rb") as file:
@@ -207,7 +209,7 @@ class Agents:
         return next((path for path in (by_path, by_name) if path in self._uploads), None)
 
     async def _done(self, endpoint: Endpoint, values: dict, context: Any) -> Any:
-        """What an endpoint gives at last, with news of it on the way. Raises gradio errors."""
+        """What an endpoint gives at last, with news of it on the way. Raises what the endpoint does."""
         arguments = endpoint.arguments(values, context.lifespan_context.session)
         if inspect.isasyncgenfunction(endpoint.function):
             tell, result = Progress(context), None

@@ -3,7 +3,7 @@
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +11,9 @@ from typing import Any
 import gradio as gr
 from gradio import FileData
 from gradio.utils import get_function_description
+
+from pipeline.request.fields import Field, Text
+from pipeline.request.limits import Limits
 
 KINDS = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
 
@@ -62,6 +65,30 @@ class Endpoint:
                 "additionalProperties": False}  # fmt: skip
 
 
+def parameter(field: Field, limits: Limits, instead: Mapping[str, object]) -> inspect.Parameter:
+    """A row of a request as a parameter, its default `instead` of the row's where there is one."""
+    default = instead.get(field.name, field.default_for(limits))
+    if isinstance(field, Text) and field.required:
+        default = inspect.Parameter.empty
+    annotations: dict[type, object] = {list: list[dict], bytes: FileData | None}
+    kind = annotations.get(field.type, field.type)
+    return inspect.Parameter(field.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind)
+
+
+def parameters(function: Any, own: Callable, shared: Sequence[inspect.Parameter]) -> list[str]:
+    """Let `function` have the parameters of `own`, and before its last two the `shared` ones; gives their names.
+
+    Fields of /generate keep their order, also for those who call by position.
+    """
+    signature = inspect.signature(own)
+    *leading, first, second = signature.parameters.values()
+    shared = [each for each in shared if each.name not in signature.parameters]
+    signature = signature.replace(parameters=[*leading, *shared, first, second])
+    function.__signature__ = signature
+    function.__annotations__ = own.__annotations__ | {each.name: each.annotation for each in shared}
+    return [name for name in signature.parameters if name != "request"]
+
+
 def _kinds(annotation: object) -> tuple:
     return typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
 
@@ -77,7 +104,7 @@ def _schema(parameter: inspect.Parameter) -> dict:
     return schema if default is parameter.empty else schema | {"default": default}
 
 
-def in_gradio_words(info: dict, endpoints: Mapping[str, Endpoint]) -> dict:
+def in_gradio_words(info: Any, endpoints: Mapping[str, Endpoint]) -> dict:
     """Gradio's description of its endpoints, with limits and words on each value, which it leaves out."""
     for path, about in info["named_endpoints"].items():
         properties = endpoints[path.strip("/")].properties if path.strip("/") in endpoints else {}

@@ -1,6 +1,7 @@
 """The named endpoints. Their names, parameters and defaults are a contract."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from secrets import token_urlsafe
@@ -11,17 +12,19 @@ from gradio import FileData
 from lora.formats import MAX_RANK
 from pipeline.request.checks import switch
 from pipeline.request.compare import AXES
-from pipeline.request.fields import describe, schemas
+from pipeline.request.fields import Field, schemas
 from pipeline.request.picture import MAX_BYTES
-from pipeline.request.request import Limits, usual
+from pipeline.request.request import FIELDS
 from pipeline.text.prompt_templates import PROMPT_TEMPLATES
 from serving.generation import GenerationService
 from serving.history import History, owner_hash
-from ui.api.endpoint import Endpoint
-from ui.errors import in_words
-from ui.pages.compare import page as compare
+from serving.received import uploaded_bytes
+from ui.api.compare import compare_endpoint
+from ui.api.endpoint import Endpoint, parameter, parameters
+from ui.building import blocks
+from ui.errors import told
 from ui.web.app import preview_url
-from ui.web.files import picture_files, upload_route, uploaded_bytes
+from ui.web.files import picture_files, served, upload_route
 
 # Values of /generate that are not of the picture.
 OWN_VALUES = {
@@ -38,7 +41,7 @@ def add_endpoints(service: GenerationService, history: History) -> None:
     `gr.api` hands over the JSON values as they came. So every value, also one that a widget would have refused or
     changed, meets `GenerationRequest.create` and its sentences.
     """
-    generate = _generate(service, history)
+    generate = generate_endpoint(service, history)
 
     def adapters() -> list[dict]:
         """List the styles that can be put on: id, name, source, triggers, rank, parameters, size, licence, preview."""
@@ -53,7 +56,7 @@ def add_endpoints(service: GenerationService, history: History) -> None:
         """
         return service.tokenize(prompt, adapters, request.session_hash)
 
-    def schedule(scheduler: str = service.engine.limits.scheduler, steps: int = service.engine.limits.steps) -> dict:
+    def schedule(scheduler: str = service.facts.limits.scheduler, steps: int = service.facts.limits.steps) -> dict:
         """Tell the noise levels that a scheduler goes through, from the first step down to the picture.
 
         Args:
@@ -83,7 +86,7 @@ def add_endpoints(service: GenerationService, history: History) -> None:
         """
         return await service.search(words)
 
-    fields = schemas(service.engine.limits)
+    fields = schemas(service.facts.limits, FIELDS)
     mix = {"adapters": fields["adapters"]}
     offer(generate, fields, returns=("images", "details"))
     offer(adapters)
@@ -96,7 +99,7 @@ def add_endpoints(service: GenerationService, history: History) -> None:
     offer(tiers)
     offer(prompt_styles)
     sides = {"x_axis": {"enum": [*AXES]}, "y_axis": {"enum": ["", *AXES]}}
-    offer(compare.endpoint(service, generate, history), fields | sides, returns=("sheet", "details"))
+    offer(compare_endpoint(service, generate, history), fields | sides, returns=("sheet", "details"))
 
 
 def offer(function: Callable, limits: Mapping[str, dict] | None = None, returns: tuple[str, ...] = ()) -> None:
@@ -104,70 +107,40 @@ def offer(function: Callable, limits: Mapping[str, dict] | None = None, returns:
 
     `limits` are the schemas of its values, as far as more is known of them than their types.
     """
-    gr.api(function, api_name=function.__name__, **UNLIMITED)
-    gr.context.Context.root_block.endpoints[function.__name__] = Endpoint.of(function, limits, returns)
+    gr.api(told(function), api_name=function.__name__, **UNLIMITED)
+    blocks().endpoints[function.__name__] = Endpoint.of(function, limits, returns)
 
 
-def _generate(service: GenerationService, history: History):
-    limits, default_adapters = service.engine.limits, service.default_adapters
-    nothing = usual(limits)
-    default_negative, uploads = service.profile.negative_prompt, upload_route()
+def generate_endpoint(service: GenerationService, history: History, table: Sequence[Field] = FIELDS) -> Callable:
+    """/generate, whose parameters are the rows of a request and then its own."""
+    uploads, names = upload_route(), [field.name for field in table]
 
-    async def generate(
-        request: gr.Request,
-        prompt: str,
-        negative_prompt: str = default_negative,
-        adapters: list[dict] = default_adapters,
-        width: int = nothing["width"],
-        height: int = nothing["height"],
-        steps: int = nothing["steps"],
-        guidance_scale: float = nothing["guidance_scale"],
-        scheduler: str = nothing["scheduler"],
-        seed: int = nothing["seed"],
-        num_images: int = nothing["num_images"],
-        normalize_adapters: bool = nothing["normalize_adapters"],
-        image: FileData | None = nothing["image"],
-        strength: float = nothing["strength"],
-        hires_scale: float = nothing["hires_scale"],
-        hires_steps: int = nothing["hires_steps"],
-        hires_strength: float = nothing["hires_strength"],
-        hires_upscaler: str = nothing["hires_upscaler"],
-        clip_skip: int = nothing["clip_skip"],
-        guidance_rescale: float = nothing["guidance_rescale"],
-        guidance_start: float = nothing["guidance_start"],
-        guidance_end: float = nothing["guidance_end"],
-        eta: float = nothing["eta"],
-        metadata: bool = nothing["metadata"],
-        owner: str = "",
-        dry_run: bool = False,
-    ) -> tuple[list[dict], dict]:
-        given = locals()
-        values = {name: given[name] for name in nothing}
-        with in_words():
-            keeper = owner_hash(owner) if owner != "" else ""
-            values["image"] = await uploaded_bytes("image", image, uploads, MAX_BYTES)
-            dry = switch("dry_run", dry_run)
-        if dry:
+    def own(request: gr.Request, owner: str = "", dry_run: bool = False) -> tuple[list[dict], dict]:
+        raise NotImplementedError
+
+    async def generate(request: gr.Request, *given: object) -> AsyncGenerator[tuple[list[dict], dict]]:
+        values = dict(zip(names, given))
+        owner, dry_run = given[len(names) :]
+        keeper = owner_hash(owner) if owner != "" else ""
+        values["image"] = await uploaded_bytes("image", values["image"], uploads, MAX_BYTES)
+        if switch("dry_run", dry_run):
             yield [], service.estimate(values, request.session_hash)
             return
         async with aclosing(service.generate(values, request.session_hash)) as updates:
             async for update in updates:
-                with in_words():
-                    files = await picture_files(update.images, update.details.get("seeds", []))
-                    if keeper and update.images:
-                        kept = await history.kept(keeper, token_urlsafe(16), update.images, update.details)
-                        update.details.update(kept)
+                files = await picture_files(update.images, update.details.get("seeds", []))
+                if keeper and update.images:
+                    kept = await history.kept(keeper, token_urlsafe(16), update.images, update.details)
+                    update.details.update(kept)
                 yield [{"image": file, "caption": None} for file in files], update.details
 
-    generate.__doc__ = in_api_words(limits)
-    return generate
-
-
-def in_api_words(limits: Limits) -> str:
-    """What /generate does and takes, in the form in which gradio reads it."""
-    rows = describe(limits) | OWN_VALUES
+    limits = service.facts.limits
+    instead = {"negative_prompt": service.profile.negative_prompt, "adapters": service.default_adapters}
+    parameters(generate, own, [parameter(field, limits, instead) for field in table])
+    words = {name: schema["description"] for name, schema in schemas(limits, tuple(table)).items()} | OWN_VALUES
     about = 'Paint a prompt. Streams {"status": "waiting" | "painting", ...}, then the pictures and their details.'
-    return "\n".join([about, "", "Args:", *(f"    {name}: {row}" for name, row in rows.items())])
+    generate.__doc__ = "\n".join([about, "", "Args:", *(f"    {name}: {said}" for name, said in words.items())])
+    return generate
 
 
 def _inspect(service: GenerationService):
@@ -188,7 +161,7 @@ def _inspect(service: GenerationService):
 
 
 def _export(service: GenerationService):
-    async def export_adapters(request: gr.Request, adapters: list[dict], rank: int = 0) -> tuple[FileData, dict]:
+    async def export_adapters(request: gr.Request, adapters: list[dict], rank: int = 0) -> tuple[FileData, dict]:  # type: ignore[misc]  # As gradio reads it.
         """Write a mix of adapters as one .safetensors file, which at weight 1 is the mix.
 
         Args:
@@ -196,7 +169,7 @@ def _export(service: GenerationService):
             rank: 0 keeps plain LoRAs exact; 1 to 1024 cuts each layer to that rank
         """
         async with aclosing(service.export(adapters, rank, request.session_hash)) as updates:
-            async for file, details in updates:
-                yield file, details
+            async for path, details in updates:
+                yield (await asyncio.to_thread(served, path) if path else None), details
 
     return export_adapters

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from gradio.route_utils import FnIndexInferError
 from starlette.applications import Starlette
@@ -106,7 +107,7 @@ class Outflow(io.RawIOBase):
         """It is there to be written to."""
         return True
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: Any) -> int:
         """Take data in."""
         self._waiting += data
         return len(data)
@@ -157,8 +158,10 @@ def app_arguments(
     }
 
 
-def _guards(app: ASGIApp, settings: Settings) -> ASGIApp:
+def _guards(app: ASGIApp | None, settings: Settings) -> ASGIApp:
     """The app behind those that look at a request before anything is done, and at the headers of every answer."""
+    # The server has built it by now.
+    assert app is not None
     app = OpenRoutes(PageCache(app), openings(settings.upload_mb * 2**20))
     if settings.requests_per_minute:
         app = RateLimit(app, settings.requests_per_minute)

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from functools import cache, wraps
+from typing import Any, cast
 
 import gradio as gr
 
@@ -12,11 +13,11 @@ def economize(blocks: gr.Blocks) -> None:
     """Once the Blocks is complete and has its queue. Gradio has no setting for any of this."""
     _look_less_often(blocks)
     for block in blocks.blocks.values():
-        block.get_config = _described_once(block.get_config)
+        cast(Any, block).get_config = _described_once(block.get_config)
     if not importlib.util.find_spec("matplotlib"):
         # At each event it is to be told which backend to use, and is looked for in all folders anew. This says that
         # it is not there.
-        sys.modules["matplotlib"] = None
+        cast(dict, sys.modules)["matplotlib"] = None
 
 
 def _look_less_often(blocks: gr.Blocks) -> None:

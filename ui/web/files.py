@@ -3,20 +3,19 @@
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.processing_utils import save_bytes_to_cache, save_file_to_cache
 from gradio.utils import get_upload_folder, is_in_or_equal
 
-from lora.errors import InvalidRequest, PaintingFailed, TooLong
+from lora.errors import PaintingFailed
+from ui.building import blocks
 from ui.web.uploads import Uploads
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 NOT_UPLOADED = "A file of this call was not uploaded here; send it with the client's handle_file, from a path of yours."
 
@@ -51,14 +50,14 @@ def _write(image: bytes, name: str) -> dict:
     return FileData(path=path, orig_name=name, mime_type="image/png", size=len(image)).model_dump()
 
 
-def check_files(values: Sequence[object]) -> None:
+def check_files(values: Sequence[Any]) -> None:
     """Raise gradio's error where a value of a call is a file that is not in gradio's cache, a path of the server or an
     address, or where it holds a file, for no value does.
 
     Gradio itself would fetch the address, copy what is inside to where everybody can have it, and answer the path
     without a word.
     """
-    waiting = [value for value in values if not _is_file(value)]
+    waiting: list[Any] = [value for value in values if not _is_file(value)]
     for value in values:
         if _is_file(value):
             path = value["path"]
@@ -75,42 +74,16 @@ def check_files(values: Sequence[object]) -> None:
             waiting += value.values() if isinstance(value, dict) else value
 
 
-def _is_file(value: object) -> bool:
+def _is_file(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("path"), str) and "meta" in value
 
 
 def upload_route() -> Uploads:
     """The files that were sent here. To be called while the Blocks is being built."""
-    return gr.context.Context.root_block.uploads
+    return blocks().uploads
 
 
-def uploaded(field: str, value: object, uploads: Collection[str]) -> tuple[Path, str]:
-    """Where an uploaded file is, and its name at the caller's. `uploads` are the paths that were given to senders."""
-    path = value.get("path") if isinstance(value, dict) else None
-    if not isinstance(path, str) or path not in uploads:
-        raise InvalidRequest(field, None if value is None else "something else", "a file that was uploaded here")
-    name = value.get("orig_name")
-    return Path(path), name if isinstance(name, str) and name else Path(path).name
-
-
-async def uploaded_bytes(field: str, value: object, uploads: Collection[str], most: int) -> bytes | None:
-    """What an uploaded file holds, None where there is none. Raises TooLong above `most` bytes, unread."""
-    if value is None:
-        return None
-    path, _ = uploaded(field, value, uploads)
-    check_size(field, path, most)
-    return await asyncio.to_thread(path.read_bytes)
-
-
-def check_size(field: str, path: Path, most: int) -> None:
-    """Raise TooLong for a file above `most` bytes."""
-    if (size := path.stat().st_size) > most:
-        raise TooLong(field, f"{size >> 20} MB large", f"at most {most >> 20} MB")
-
-
-def served(name: str, write: Callable[[Path], T]) -> tuple[dict, T]:
-    """The file that `write` writes, as gradio's file data under that name, and what it gives back."""
-    with TemporaryDirectory(prefix="atelier-") as folder:
-        result = write(Path(folder) / name)
-        path = save_file_to_cache(Path(folder) / name, cache_dir=get_upload_folder())
-    return FileData(path=path, orig_name=name, size=Path(path).stat().st_size).model_dump(), result
+def served(source: Path) -> dict:
+    """A file in gradio's cache, as its file data."""
+    path = save_file_to_cache(source, cache_dir=get_upload_folder())
+    return FileData(path=path, orig_name=source.name, size=Path(path).stat().st_size).model_dump()

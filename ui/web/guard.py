@@ -14,8 +14,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 READS = ("GET", "HEAD")
-# A page of the Hub shows a Space in a frame; the Space's own requests come from its own host.
-SPACES = ("huggingface.co", "*.hf.space")
 
 
 class Names:
@@ -76,7 +74,7 @@ class SameOrigin:
             if origin is not None and not self._ours(origin, headers.get("host", "")):
                 if scope["type"] == "websocket" or scope["method"] not in READS:
                     return await refusal(403, "Pages of other sites may not use this one.")(scope, receive, send)
-                scope = scope | {"headers": [(k, v) for k, v in scope["headers"] if k.lower() != b"origin"]}
+                scope = {**scope, "headers": [(k, v) for k, v in scope["headers"] if k.lower() != b"origin"]}
         await self._app(scope, receive, send)
 
     def _ours(self, origin: str, host: str) -> bool:

@@ -33,15 +33,16 @@ class PageCache:
         if scope["type"] != "http" or scope["method"] != "GET" or not is_kept(scope["path"]):
             return await self._app(scope, receive, send)
         key = _key(scope)
-        if key not in self._kept and not await self._limit.takes(address(scope)):
+        known = self._kept.get(key) if key else None
+        if not known and not await self._limit.takes(address(scope)):
             return await refusal(429, "That is too much at once; try again in a minute.")(scope, receive, send)
-        for message in self._kept.get(key) or await self._rendered(key, scope, receive):
+        for message in known or await self._rendered(key, scope, receive):
             await send(dict(message))
 
     async def _rendered(self, key: tuple | None, scope: Scope, receive: Receive) -> Answer:
         # One at a time: of a hundred who come at once the first waits for the page, and all others for the first.
         async with self._rendering:
-            if key in self._kept:
+            if key and key in self._kept:
                 return self._kept[key]
             answer: Answer = []
 

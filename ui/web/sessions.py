@@ -9,11 +9,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
+from typing import Any, cast
 
 import gradio as gr
 from gradio.queueing import Queue
 from gradio.state_holder import SessionState, StateHolder
-from starlette.applications import Starlette
 
 MOST, IDLE_SECONDS = 2000, 60.0
 
@@ -93,13 +93,12 @@ class Sessions(StateHolder):
 
 def bound_sessions(blocks: gr.Blocks) -> None:
     """Once the Blocks has its queue."""
-    blocks._queue.pending_messages_per_session = Mailboxes(blocks._queue)
+    blocks._queue.pending_messages_per_session = cast(Any, Mailboxes(blocks._queue))
 
 
 @asynccontextmanager
-async def swept_sessions(app: Starlette, every: float = 10.0) -> AsyncIterator[None]:
-    """A part of the app's lifespan, in which what nobody fetches is freed."""
-
+async def swept_sessions(app: Any, every: float = 10.0) -> AsyncIterator[None]:
+    """A part of the lifespan of gradio's app, in which what nobody fetches is freed."""
     mailboxes = app.get_blocks()._queue.pending_messages_per_session
     app.state_holder = Sessions()
     app.state_holder.set_blocks(app.get_blocks())

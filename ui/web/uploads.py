@@ -86,8 +86,9 @@ class Uploads:
         parser.spool_max_size = MAX_FIELD_BYTES
         form = await parser.parse()
         try:
-            files = form.getlist("files")
-            if not files or not all(hasattr(file, "filename") for file in files):
+            sent = form.getlist("files")
+            files = [file for file in sent if not isinstance(file, str)]
+            if not files or len(files) < len(sent):
                 return PlainTextResponse('An upload holds one file or more, each as a field "files".', 400)
             if any((file.size or 0) > self._file_bytes for file in files):
                 words = f"The file exceeds the maximum allowed size of {self._file_bytes >> 20} MB."
@@ -119,7 +120,7 @@ class Uploads:
         for path, file in list(self._files.items()):
             if self._clock() - file.since > KEPT:
                 self.forget(path)
-        used = Counter()
+        used: Counter[str] = Counter()
         for file in self._files.values():
             used[file.who] += file.size
         while self._files and (used[who] + size > self._share or used.total() + size > self._total):

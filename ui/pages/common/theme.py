@@ -17,7 +17,7 @@ PAPER = colors.Color(
 
 
 def theme() -> gr.themes.Base:
-    """The theme; `style.css` adds what a theme cannot say."""
+    """The theme; `base.css` adds what a theme cannot say."""
     made = gr.themes.Base(
         primary_hue=VERMILION,
         secondary_hue=VERMILION,

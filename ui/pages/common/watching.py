@@ -1,17 +1,19 @@
 """A job of the page wired to its widgets: begun, found again after a reload, cancelled."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
+from typing import Any
 
 import gradio as gr
 
 from lora.errors import InvalidOwner, UnknownJob
 from serving.jobs import Jobs
-from ui.errors import LOST, in_words
+from ui.building import blocks
+from ui.errors import LOST, sentence
 
 # Of a job: its owner's secret, its id, the values of its inputs, the session.
-Work = Callable[[str, str, Sequence[object], str], AsyncGenerator[dict]]
+Work = Callable[[str, str, Sequence[object], str | None], AsyncGenerator[dict]]
 # What is shown of a job that is not known any more, by its owner's secret and its id. Raises UnknownJob.
 Recover = Callable[[str, str], Awaitable[dict]]
 SENT = "(width, height) => ({status: 'sent', width, height})"
@@ -32,15 +34,15 @@ def wire_job(
     The browser says in place of the widget's value who it is and which job it means, see visitor.js. When a button is
     pressed the widget says so at once; it may need to know the `size`, width and height, of what is to come.
     """
-    (start, cancel), page = buttons, gr.context.Context.root_block
-    here = {"fn": None, "api_visibility": "private"}
+    (start, cancel), page = buttons, blocks()
+    here: dict[str, Any] = {"fn": None, "api_visibility": "private"}
     # Without gradio's own conversions: the raw values meet the same checks as those of the endpoint.
-    options = {"outputs": shown, "preprocess": False, "postprocess": False, "show_progress": "hidden",
+    options: dict[str, Any] = {"outputs": shown, "preprocess": False, "postprocess": False, "show_progress": "hidden",
                "concurrency_limit": None, "api_visibility": "private"}  # fmt: skip
     begin, resume, stop = _handlers(jobs, work, recover)
 
     start.click(**here, inputs=[*size], outputs=shown, js=SENT)
-    watching = [
+    watching: list[Any] = [
         start.click(
             begin, [shown, *inputs], js=f"(shown, ...values) => [atelier.begin('{name}'), ...values]",
             api_name=f"{name}_job", **options,
@@ -64,19 +66,18 @@ def wire_job(
 def _handlers(jobs: Jobs, work: Work, recover: Recover | None) -> tuple[Callable, Callable, Callable]:
     """What the server does when a job is begun, looked for after a reload, and cancelled."""
 
-    async def begin(request: gr.Request, keys: object, *values: object) -> AsyncIterator[dict]:
+    async def begin(request: gr.Request, keys: object, *values: object) -> AsyncGenerator[dict]:
         secret, identity = named(keys)
         try:
-            with in_words():
-                jobs.start(secret, identity, request.session_hash, work(secret, identity, values, request.session_hash))
-        except gr.Error as error:
-            yield {"status": "failed", "message": error.message}
+            jobs.start(secret, identity, request.session_hash, work(secret, identity, values, request.session_hash))
+        except Exception as error:
+            yield {"status": "failed", "message": sentence(error)}
             return
         async with aclosing(jobs.watch(secret, identity)) as news:
             async for each in news:
                 yield each
 
-    async def resume(keys: object) -> AsyncIterator[dict]:
+    async def resume(keys: object) -> AsyncGenerator[dict]:
         secret, identity = named(keys)
         try:
             async with aclosing(jobs.watch(secret, identity)) as news:
@@ -100,6 +101,6 @@ async def _recovered(recover: Recover | None, secret: str, identity: str) -> dic
     return gr.skip()
 
 
-def named(keys: object) -> tuple[object, object]:
+def named(keys: object) -> tuple[Any, Any]:
     """Owner and job of what a page says it is; None where it says nothing."""
     return (keys.get("owner"), keys.get("job")) if isinstance(keys, dict) else (None, None)

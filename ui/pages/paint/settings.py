@@ -2,12 +2,16 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
-from pipeline.request.request import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, SEEDS, UPSCALERS, usual
+from pipeline.request.fields import defaults
+from pipeline.request.limits import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, SEEDS, UPSCALERS
+from pipeline.request.request import FIELDS
 from serving.generation import GenerationService
-from ui.pages.common.widgets import noise_levels
+from ui.errors import told
+from ui.pages.paint.widgets import noise_levels
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Panel:
 
 def add_panel(service: GenerationService, styles: gr.HTML) -> Panel:
     """Place the panel and wire what happens within it. A few-step tier puts its adapter on `styles`."""
-    limits, nothing = service.engine.limits, usual(service.engine.limits)
+    limits, nothing = service.facts.limits, defaults(service.facts.limits, FIELDS)
     with gr.Accordion("Settings", open=False):
         tiers = {tier["name"]: tier for tier in service.tiers()}
         with gr.Row(elem_id="tiers"):
@@ -35,15 +39,15 @@ def add_panel(service: GenerationService, styles: gr.HTML) -> Panel:
         with gr.Accordion("Fine tuning", open=False):
             fine = _fine(nothing, limits.clip_skip_max)
         with gr.Row(elem_id="seed-row"):
-            bounds = {"minimum": -1, "maximum": SEEDS - 1, "precision": 0}
+            bounds: dict[str, Any] = {"minimum": -1, "maximum": SEEDS - 1, "precision": 0}
             seed = gr.Number(nothing["seed"], label="Seed (−1 draws one)", **bounds, elem_id="seed")
             draw_seed = gr.Button("New seed each time", size="sm", elem_id="draw-seed")
     return Panel({**sampling, **start, **hires, **fine, "seed": seed}, draw_seed)
 
 
 def _sampling(service: GenerationService) -> dict[str, gr.components.Component]:
-    limits = service.engine.limits
-    size = {"minimum": limits.size_min, "maximum": limits.size_max, "step": limits.size_step}
+    limits = service.facts.limits
+    size: dict[str, Any] = {"minimum": limits.size_min, "maximum": limits.size_max, "step": limits.size_step}
     negative = gr.Textbox(service.profile.negative_prompt, label="Negative prompt", max_lines=4, elem_id="negative")
     with gr.Row():
         width = gr.Slider(**size, value=limits.width, label="Width")
@@ -56,7 +60,7 @@ def _sampling(service: GenerationService) -> dict[str, gr.components.Component]:
         images = gr.Slider(1, MAX_IMAGES, 1, step=1, label="Pictures")
     levels = noise_levels(service.schedule(limits.scheduler, limits.steps))
     gr.on(
-        [scheduler.change, steps.release], service.schedule, [scheduler, steps], levels, preprocess=False,
+        [scheduler.change, steps.release], told(service.schedule), [scheduler, steps], levels, preprocess=False,
         show_progress="hidden", trigger_mode="always_last", api_visibility="private", api_name="levels",
         concurrency_limit=None,
     )  # fmt: skip

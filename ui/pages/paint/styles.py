@@ -1,37 +1,44 @@
 """The panel of styles: what is on, and how a visitor's own come to it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 import gradio as gr
 
 from lora.adapter import BURNS
+from pipeline.families import known_marks
 from serving.generation import GenerationService
-from ui.pages.common.widgets import style_cards
+from ui.errors import sentence
+from ui.pages.paint.widgets import style_cards
 from ui.web.app import preview_url
-from ui.web.files import upload_route
+from ui.web.files import served, upload_route
 
-Ask = Callable[[dict, str], Awaitable[dict]]
+Ask = Callable[[dict, str | None], Awaitable[dict]]
 
 
 def add_styles(service: GenerationService) -> gr.HTML:
     """Place the panel and wire the questions that it asks the server."""
     cards = [adapter.public() | {"preview": preview_url(adapter)} for adapter in service.library.all()]
-    styles = style_cards(service.default_adapters, cards, service.library.file_bytes, BURNS)
+    families = {marks.name: marks.title for marks in known_marks()}
+    styles = style_cards(service.default_adapters, cards, families, service.library.file_bytes, BURNS)
     uploads = upload_route()
 
-    async def inspect(data: dict, session: str) -> dict:
+    async def inspect(data: dict, session: str | None) -> dict:
         asked = data.get("file"), data.get("repo_id", ""), session, uploads
         return {"style": await service.inspect(*asked, page=True)}
 
-    async def search(data: dict, session: str) -> dict:
+    async def search(data: dict, session: str | None) -> dict:
         return {"found": await service.search(data.get("words"), session, page=True)}
 
-    async def export(data: dict, session: str) -> dict:
+    async def export(data: dict, session: str | None) -> dict:
+        answer: dict = {}
         async with aclosing(service.export(data.get("adapters"), 0, session, page=True)) as updates:
-            async for file, details in updates:
-                if file:
-                    return {"file": file | {"url": f"gradio_api/file={file['path']}"}, "details": details}
+            async for path, details in updates:
+                if path:
+                    file = await asyncio.to_thread(served, path)
+                    answer = {"file": file | {"url": f"gradio_api/file={file['path']}"}, "details": details}
+        return answer
 
     for name, ask in {"inspect": inspect, "search": search, "export": export}.items():
         getattr(styles, name)(
@@ -48,8 +55,8 @@ def _answered(name: str, ask: Ask) -> Callable:
         number = event._data.get("number")
         try:
             answer = await ask(event._data, request.session_hash)
-        except gr.Error as error:
-            answer = {"error": error.message}
+        except Exception as error:
+            answer = {"error": sentence(error)}
         return gr.HTML(answer={"event": name, "number": number, **answer})
 
     return listen

@@ -1,0 +1,32 @@
+"""How much may be asked for: of any model, and of one. Plain data."""
+
+from dataclasses import dataclass
+
+SEEDS = 2**32
+MAX_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_HIRES_SCALE = 150, 30.0, 4, 4.0
+UPSCALERS = ("pixels", "latent")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a profile can paint, and what it paints where nothing is said. Sizes in pixels.
+
+    `hires_size_max` bounds a side of the larger picture of the second pass, `clip_skip_max` the layers that a text
+    encoder can spare. `refused`: presets that do not work on this model, and in words what to use; `step_caps`: the
+    most steps of some.
+    """
+
+    schedulers: tuple[str, ...]
+    scheduler: str
+    width: int = 1024
+    height: int = 1024
+    size_min: int = 256
+    size_max: int = 1536
+    size_step: int = 8
+    hires_size_max: int = 2048
+    steps: int = 30
+    guidance_scale: float = 5.0
+    guidance_rescale: float = 0.0
+    clip_skip_max: int = 10
+    refused: tuple[tuple[str, str], ...] = ()
+    step_caps: tuple[tuple[str, int], ...] = ()

@@ -1,0 +1,32 @@
+"""What the service needs of whatever paints, in this process, in a GPU worker, or on another machine."""
+
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from lora.adapter import AdapterMix
+from lora.export import Exported
+from pipeline.engine import DenoiseStep, Generation
+from pipeline.facts import ModelFacts
+from pipeline.request.request import GenerationRequest
+
+
+class Worker(Protocol):
+    """Paints and exports. `places` jobs may run at once; whoever calls keeps to that. `facts` need no weights."""
+
+    facts: ModelFacts
+    places: int
+
+    def paint(
+        self, request: GenerationRequest, apart: Callable[[], float]
+    ) -> AsyncGenerator[DenoiseStep | Generation | None]:
+        """What happens while it paints, steps at least `apart()` seconds from each other; None is no news.
+
+        Closing it stops the painting within a step. Raises AtelierError, and what the host of a GPU has to say.
+        """
+
+    async def export(self, mix: AdapterMix, rank: int | None, path: Path) -> Exported:
+        """Write a mix as one adapter file, see lora.export. Raises AdapterError, InvalidRequest."""
+
+    def state(self) -> dict[str, Any]:
+        """What it holds in memory, in numbers."""

@@ -1,0 +1,85 @@
+"""/compare: a grid of requests, each like any other; see pipeline.request.compare."""
+
+import inspect
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from secrets import token_urlsafe
+
+import gradio as gr
+from gradio import FileData
+
+from pipeline.request.checks import switch
+from pipeline.request.picture import MAX_BYTES
+from pipeline.request.request import FIELDS
+from serving.generation import GenerationService, Update
+from serving.history import History, owner_hash
+from serving.received import uploaded_bytes
+from ui.api.endpoint import parameters
+from ui.web.files import picture_file, upload_route
+
+SIDES = ("x_axis", "x_values", "y_axis", "y_values")
+
+
+def compare_endpoint(service: GenerationService, generate: Callable, history: History) -> Callable:
+    """/compare, with the parameters of /generate, whatever they are, after its own."""
+    uploads, fields = upload_route(), [field.name for field in FIELDS]
+
+    def own(request: gr.Request, prompt: str, x_axis: str, x_values: list, y_axis: str = "", y_values: list = [],  # noqa: B006
+            dry_run: bool = False, owner: str = "") -> tuple[FileData, dict]:  # fmt: skip
+        raise NotImplementedError
+
+    async def compare(request: gr.Request, *given: object) -> AsyncGenerator[tuple[dict | None, dict]]:
+        """Paint a prompt in all combinations of the values of one axis or two, and put them on one labelled sheet.
+
+        Each cell is the same as that request alone. Streams {"status": "planned" | "waiting" | "painting" | "cell",
+        "cell": 0-based, "cells": how many, ...}, where "cell" has its `image`; at last the sheet, and `cells` with the
+        image and details of each.
+
+        Args:
+            x_axis: adapter, adapter_weight, prompt, scheduler, steps, guidance_scale or seed
+            x_values: ids for adapter ("" is none); for prompt, words of it and what replaces them; at most 64 cells
+            y_axis: another of them, or empty
+            y_values: as x_values
+            dry_run: only tell {"cells", "expected_seconds", "place", "starts_in", ...}
+            owner: as in /generate; the sheet is kept
+        """
+        values = dict(zip(names, given))
+        values["image"] = await uploaded_bytes("image", values["image"], uploads, MAX_BYTES)
+        dry = switch("dry_run", values["dry_run"])
+        keeper = (owner_hash(values["owner"]), token_urlsafe(16)) if values["owner"] != "" else None
+        asked, axes = ({name: values[name] for name in names} for names in (fields, SIDES))
+        if dry:
+            yield None, await service.plan(asked, axes, request.session_hash)
+            return
+        comparison = service.compare(asked, axes, request.session_hash)
+        async with aclosing(with_files(comparison, history, keeper)) as events:
+            async for event in events:
+                yield event.pop("sheet", None), event
+
+    shared = [each for each in inspect.signature(generate).parameters.values() if each.name in fields]
+    names = parameters(compare, own, shared)
+    compare.__doc__ = (inspect.getdoc(compare) or "") + (generate.__doc__ or "").partition("Args:")[2]
+    return compare
+
+
+async def with_files(
+    comparison: AsyncGenerator[Update], history: History, keeper: tuple[str, str] | None
+) -> AsyncGenerator[dict]:
+    """What happens, with the pictures as files: `image` of a cell, at last `sheet` and the images of all cells.
+
+    The history keeps the sheet, as a picture of its first cell's request, for `keeper`: an owner's hash and a job's id.
+    """
+    images = []
+    async with aclosing(comparison) as updates:
+        async for update in updates:
+            event = dict(update.details)
+            if event["status"] == "cell":
+                images.append(await picture_file(update.images[0], f"atelier-{event['seed']}.png"))
+                event["image"] = images[-1]
+            elif event["status"] == "done":
+                if keeper:
+                    axes = {"comparison": {side: event[side] for side in ("x", "y")}}
+                    event |= await history.kept(*keeper, update.images, event["cells"][0] | axes)
+                event["sheet"] = await picture_file(update.images[0], "atelier-comparison.png")
+                event["cells"] = [cell | {"image": image} for cell, image in zip(event["cells"], images)]
+            yield event

@@ -1,0 +1,66 @@
+"""What stands on the page where one paints."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import gradio as gr
+
+from pipeline.request.picture import MAX_BYTES
+from pipeline.text.prompt_templates import PROMPT_TEMPLATES
+from serving.generation import GenerationService
+from ui.pages.paint.settings import add_panel
+from ui.pages.paint.styles import add_styles
+from ui.pages.paint.widgets import forecast, picture_reader, picture_stage, prompt_templates, token_counter
+
+TEMPLATE_HINTS = (
+    "A click writes them around your prompt and into what to leave out, where you can change them.",
+    "A click writes them around your prompt. The embedded model passes over such words; larger ones follow them.",
+)
+PLACEHOLDER = "A red apple on a wooden table …"
+
+
+@dataclass(frozen=True)
+class Widgets:
+    """What the wiring needs of the layout. `fields` are the widgets of a request by the names of its fields."""
+
+    fields: dict[str, Any]
+    counter: gr.HTML
+    cost: gr.HTML
+    templates: gr.HTML
+    stage: gr.HTML
+    paint: gr.Button
+    cancel: gr.Button
+    draw_seed: gr.Button
+    examples: dict[str, gr.Button]
+    reader: gr.HTML
+
+
+def layout(service: GenerationService) -> Widgets:
+    """Place the widgets, in the order of a phone; paint.css sets the picture beside them where there is room."""
+    with gr.Column(elem_id="workbench"):
+        with gr.Column(elem_id="ask"):
+            prompt = gr.Textbox(
+                label="What shall I paint?", placeholder=PLACEHOLDER, lines=3, max_lines=8, elem_id="prompt"
+            )
+            counter = token_counter()
+            gr.HTML('<p id="notice" role="alert" hidden></p>', apply_default_css=False)
+            with gr.Row(elem_id="examples"):
+                texts = service.profile.examples
+                examples = {text: gr.Button(text, size="sm", elem_classes="example") for text in texts}
+            reader = picture_reader(MAX_BYTES)
+        with gr.Column(elem_id="act"):
+            with gr.Row():
+                paint = gr.Button("Paint", variant="primary", elem_id="paint")
+                cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
+            cost = forecast()
+        with gr.Column(elem_id="styles"):
+            styles = add_styles(service)
+            with gr.Accordion("Prompt templates", open=False, elem_id="templates"):
+                hint = TEMPLATE_HINTS[service.profile.name == "embedded"]
+                templates = prompt_templates([asdict(style) for style in PROMPT_TEMPLATES], hint)
+        with gr.Column(elem_id="picture"):
+            stage = picture_stage()
+        with gr.Column(elem_id="settings"):
+            panel = add_panel(service, styles)
+    fields = {"prompt": prompt, "adapters": styles, **panel.fields}
+    return Widgets(fields, counter, cost, templates, stage, paint, cancel, panel.draw_seed, examples, reader)
