@@ -1,7 +1,5 @@
 """The page and its endpoints, put together."""
 
-from typing import Any
-
 import gradio as gr
 
 from lora.library import Library
@@ -11,17 +9,17 @@ from pipeline.text.variants import read_wildcards
 from serving.generation import GenerationService
 from serving.history import History
 from serving.jobs import Jobs
-from serving.queue import FairQueue, client_address
+from serving.queue import FairQueue
 from serving.request_log import RequestLog
 from serving.settings import Settings
 from serving.shutdown import GracefulShutdown
 from serving.workers.local import LocalWorker
 from serving.workers.zerogpu import ZeroGpuWorker
 from ui.api.agents import Agents
-from ui.api.endpoint import Endpoint, in_gradio_words
 from ui.api.endpoints import add_endpoints
 from ui.api.history import add_history_endpoints
 from ui.api.openapi import openapi_route
+from ui.atelier import Atelier
 from ui.errors import ending
 from ui.pages.common.theme import PAGES, theme
 from ui.pages.common.widget import keyboard
@@ -30,8 +28,6 @@ from ui.pages.history.page import add_history_page, add_restoring
 from ui.pages.paint.wiring import add_paint_page
 from ui.web.app import app_arguments
 from ui.web.economy import economize
-from ui.web.files import check_files
-from ui.web.guard import address
 from ui.web.sessions import bound_sessions, swept_sessions
 from ui.web.status import status_routes, version
 from ui.web.uploads import Uploads, file_routes
@@ -45,36 +41,6 @@ HEADER = """
   <p>{motto}</p>
 </header>
 """
-
-
-class Atelier(gr.Blocks):
-    """Gradio's Blocks, but a call may leave out the values at its end, and names no file that was not uploaded.
-
-    What is left out takes its default. Gradio fills them in for its own client only, and others get an error without a
-    word. `endpoints` are those that everybody may call, by their names, `uploads` the files that were sent here.
-    """
-
-    agents: Agents
-
-    def __init__(self, uploads: Uploads, **arguments: Any):
-        self.uploads = uploads
-        self.endpoints: dict[str, Endpoint] = {}
-        super().__init__(**arguments)
-
-    def get_api_info(self, *args: Any, **arguments: Any) -> Any:
-        """What the API page shows and gradio's client is told."""
-        return in_gradio_words(super().get_api_info(*args, **arguments), self.endpoints)
-
-    async def process_api(self, *args: Any, **arguments: Any) -> dict[str, Any]:
-        """As gradio does; who works on it knows for which address."""
-        asked = getattr(arguments.get("request"), "request", None)
-        client_address.set(address(asked.scope) if asked else "")
-        return await super().process_api(*args, **arguments)
-
-    def validate_inputs(self, block_fn, inputs: list) -> None:
-        """Complete `inputs` in place; what they are worth is seen when a request is made of them."""
-        check_files(inputs)
-        inputs.extend(block.value for block in block_fn.inputs[len(inputs) :])
 
 
 def open_service(engine: Engine, library: Library, settings: Settings) -> GenerationService:

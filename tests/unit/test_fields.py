@@ -22,7 +22,7 @@ from ui.api.agents import FILE as AGENTS_FILE
 from ui.api.endpoint import Endpoint
 from ui.api.endpoints import generate_endpoint
 from ui.api.openapi import openapi
-from ui.blocks import Atelier
+from ui.atelier import Atelier
 from ui.web.uploads import Uploads
 
 ROOT = Path(__file__).resolve().parents[2]

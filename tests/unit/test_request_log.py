@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -97,7 +98,7 @@ def test_a_comparison_that_fails_names_the_error_too(lines):
 def test_what_reads_and_searches_is_a_line_too(lines, tmp_path, monkeypatch):
     house = service(paint)
     monkeypatch.setattr(house.library, "search", lambda words, family: [])
-    monkeypatch.setattr("ui.api.history.upload_route", tuple)
+    monkeypatch.setattr("ui.api.history.being_built", lambda: SimpleNamespace(uploads=()))
     offered = {}
     monkeypatch.setattr("ui.api.history.offer", lambda each, *_: offered.update({each.__name__: each}))
     add_history_endpoints(house, History(tmp_path / "data"))

@@ -15,14 +15,15 @@ from serving.generation import GenerationService, Update
 from serving.history import History, owner_hash
 from serving.received import uploaded_bytes
 from ui.api.endpoint import parameters
-from ui.web.files import picture_file, upload_route
+from ui.atelier import being_built
+from ui.web.files import picture_file
 
 SIDES = ("x_axis", "x_values", "y_axis", "y_values")
 
 
 def compare_endpoint(service: GenerationService, generate: Callable, history: History) -> Callable:
     """/compare, with the parameters of /generate, whatever they are, after its own."""
-    uploads, fields = upload_route(), [field.name for field in FIELDS]
+    uploads, fields = being_built().uploads, [field.name for field in FIELDS]
 
     def own(request: gr.Request, prompt: str, x_axis: str, x_values: list, y_axis: str = "", y_values: list = [],  # noqa: B006
             dry_run: bool = False, owner: str = "") -> tuple[FileData, dict]:  # fmt: skip

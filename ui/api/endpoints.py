@@ -21,10 +21,10 @@ from serving.history import History, owner_hash
 from serving.received import uploaded_bytes
 from ui.api.compare import compare_endpoint
 from ui.api.endpoint import Endpoint, parameter, parameters
-from ui.building import blocks
+from ui.atelier import being_built
 from ui.errors import told
 from ui.web.app import preview_url
-from ui.web.files import picture_files, served, upload_route
+from ui.web.files import picture_files, served
 
 # Values of /generate that are not of the picture.
 OWN_VALUES = {
@@ -108,12 +108,12 @@ def offer(function: Callable, limits: Mapping[str, dict] | None = None, returns:
     `limits` are the schemas of its values, as far as more is known of them than their types.
     """
     gr.api(told(function), api_name=function.__name__, **UNLIMITED)
-    blocks().endpoints[function.__name__] = Endpoint.of(function, limits, returns)
+    being_built().endpoints[function.__name__] = Endpoint.of(function, limits, returns)
 
 
 def generate_endpoint(service: GenerationService, history: History, table: Sequence[Field] = FIELDS) -> Callable:
     """/generate, whose parameters are the rows of a request and then its own."""
-    uploads, names = upload_route(), [field.name for field in table]
+    uploads, names = being_built().uploads, [field.name for field in table]
 
     def own(request: gr.Request, owner: str = "", dry_run: bool = False) -> tuple[list[dict], dict]:
         raise NotImplementedError
@@ -144,7 +144,7 @@ def generate_endpoint(service: GenerationService, history: History, table: Seque
 
 
 def _inspect(service: GenerationService):
-    uploads = upload_route()
+    uploads = being_built().uploads
 
     async def inspect_adapter(request: gr.Request, file: FileData | None = None, repo_id: str = "") -> dict:
         """Judge an adapter before it is used: whether it fits this model, how much of it, its rank and triggers.

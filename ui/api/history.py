@@ -13,7 +13,7 @@ from pipeline.request.limits import MAX_IMAGES
 from serving.generation import GenerationService
 from serving.history import History, owner_hash
 from ui.api.endpoints import offer
-from ui.web.files import upload_route
+from ui.atelier import being_built
 
 MOST_LISTED, PAGE = 200, 24
 
@@ -59,7 +59,7 @@ class Album:
 
 def add_history_endpoints(service: GenerationService, kept: History) -> None:
     """Add the endpoints to the Blocks that is being built."""
-    album, uploads = Album(kept), upload_route()
+    album, uploads = Album(kept), being_built().uploads
 
     async def history(owner: str, search: str = "", limit: int = PAGE, before: str = "") -> list[dict]:
         """List what an owner's page and calls of /generate painted, the newest first: id, created, details, pictures.

@@ -13,8 +13,6 @@ from gradio.processing_utils import save_bytes_to_cache, save_file_to_cache
 from gradio.utils import get_upload_folder, is_in_or_equal
 
 from lora.errors import PaintingFailed
-from ui.building import blocks
-from ui.web.uploads import Uploads
 
 log = logging.getLogger(__name__)
 NOT_UPLOADED = "A file of this call was not uploaded here; send it with the client's handle_file, from a path of yours."
@@ -76,11 +74,6 @@ def check_files(values: Sequence[Any]) -> None:
 
 def _is_file(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("path"), str) and "meta" in value
-
-
-def upload_route() -> Uploads:
-    """The files that were sent here. To be called while the Blocks is being built."""
-    return blocks().uploads
 
 
 def served(source: Path) -> dict:

@@ -9,7 +9,7 @@ import gradio as gr
 
 from lora.errors import InvalidOwner, UnknownJob
 from serving.jobs import Jobs
-from ui.building import blocks
+from ui.atelier import being_built
 from ui.errors import LOST, sentence
 
 # Of a job: its owner's secret, its id, the values of its inputs, the session.
@@ -34,7 +34,7 @@ def wire_job(
     The browser says in place of the widget's value who it is and which job it means, see visitor.js. When a button is
     pressed the widget says so at once; it may need to know the `size`, width and height, of what is to come.
     """
-    (start, cancel), page = buttons, blocks()
+    (start, cancel), page = buttons, being_built()
     here: dict[str, Any] = {"fn": None, "api_visibility": "private"}
     # Without gradio's own conversions: the raw values meet the same checks as those of the endpoint.
     options: dict[str, Any] = {"outputs": shown, "preprocess": False, "postprocess": False, "show_progress": "hidden",

@@ -12,11 +12,11 @@ from serving.history import History, owner_hash
 from serving.jobs import Jobs
 from serving.received import uploaded_bytes
 from ui.api.compare import with_files
+from ui.atelier import being_built
 from ui.errors import sentence
 from ui.pages.common.watching import wire_job
 from ui.pages.common.widget import WHILE_EDITING
 from ui.pages.compare.widgets import MAX_CHARACTERS, compare_axes, compare_board
-from ui.web.files import upload_route
 
 
 def add_compare_page(
@@ -47,7 +47,7 @@ def add_compare_page(
 
 
 def _reader(service: GenerationService, fields: dict[str, gr.components.Component], axes: gr.HTML) -> Callable:
-    uploads = upload_route()
+    uploads = being_built().uploads
 
     async def asked(values: Sequence[object], session: str | None) -> tuple[dict, dict, str | None]:
         """The values of the widgets, the axes' first, as the service wants them."""

@@ -7,10 +7,10 @@ import gradio as gr
 from serving.generation import GenerationService
 from serving.history import History
 from ui.api.history import PAGE, Album
+from ui.atelier import being_built
 from ui.errors import sentence
 from ui.pages.history.widgets import picture_history
 from ui.pages.paint.layout import Widgets
-from ui.web.files import upload_route
 
 # What to set of a picture's values, all where none are named, and what is said then.
 REUSES = {"all": ("Restored", ()), "seed": ("The seed is set", ("seed",)), "prompt": ("The prompt is set", ("prompt",))}
@@ -47,7 +47,7 @@ def _answered(ask: Callable[[dict], Awaitable[dict]]) -> Callable:
 
 def add_restoring(service: GenerationService, history: History, page: Widgets, gallery: gr.HTML, tabs: gr.Tabs) -> None:
     """Set the widgets of a request as a picture of the history or a file says that it was made."""
-    album, uploads, fields, reader = Album(history), upload_route(), page.fields, page.reader
+    album, uploads, fields, reader = Album(history), being_built().uploads, page.fields, page.reader
     outputs = [*fields.values(), reader, tabs]
 
     def set_widgets(restored: dict, number: object, what: str) -> dict:

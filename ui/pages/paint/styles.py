@@ -9,10 +9,11 @@ import gradio as gr
 from lora.adapter import BURNS
 from pipeline.families import known_marks
 from serving.generation import GenerationService
+from ui.atelier import being_built
 from ui.errors import sentence
 from ui.pages.paint.widgets import style_cards
 from ui.web.app import preview_url
-from ui.web.files import served, upload_route
+from ui.web.files import served
 
 Ask = Callable[[dict, str | None], Awaitable[dict]]
 
@@ -22,7 +23,7 @@ def add_styles(service: GenerationService) -> gr.HTML:
     cards = [adapter.public() | {"preview": preview_url(adapter)} for adapter in service.library.all()]
     families = {marks.name: marks.title for marks in known_marks()}
     styles = style_cards(service.default_adapters, cards, families, service.library.file_bytes, BURNS)
-    uploads = upload_route()
+    uploads = being_built().uploads
 
     async def inspect(data: dict, session: str | None) -> dict:
         asked = data.get("file"), data.get("repo_id", ""), session, uploads

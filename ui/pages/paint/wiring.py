@@ -15,12 +15,12 @@ from serving.generation import GenerationService
 from serving.history import History, owner_hash
 from serving.jobs import Jobs
 from serving.received import uploaded_bytes
-from ui.building import blocks
+from ui.atelier import being_built
 from ui.errors import sentence
 from ui.pages.common.watching import wire_job
 from ui.pages.common.widget import WHILE_EDITING
 from ui.pages.paint.layout import Widgets, layout
-from ui.web.files import shown_files, upload_route
+from ui.web.files import shown_files
 
 # What a prompt template adds to what is left out, or takes away again.
 LEAVE_OUT = """(template, negative) => {
@@ -72,7 +72,7 @@ def add_forecast(service: GenerationService, widgets: Widgets) -> None:
         except Exception as error:
             return {**value, "error": sentence(error)}
 
-    page, cost = blocks(), widgets.cost
+    page, cost = being_built(), widgets.cost
     gr.on(
         [page.load, *(widget.change for widget in asked.values())], estimate, [*asked.values()], cost, **WHILE_EDITING
     )
@@ -81,7 +81,7 @@ def add_forecast(service: GenerationService, widgets: Widgets) -> None:
 
 def wire(widgets: Widgets, service: GenerationService, jobs: Jobs, history: History) -> None:
     """Say what buttons, examples and templates do."""
-    fields, stage, uploads = widgets.fields, widgets.stage, upload_route()
+    fields, stage, uploads = widgets.fields, widgets.stage, being_built().uploads
     here: dict[str, Any] = {"fn": None, "api_visibility": "private"}
 
     async def work(secret: str, job: str, values: Sequence[object], session: str | None) -> AsyncGenerator[dict]:
