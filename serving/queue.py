@@ -160,7 +160,8 @@ class FairQueue:
 
     def _rest(self) -> float:
         now = self._clock()
-        return sum((max(0.0, t.seconds - (now - (t.since or now))) for t in self._running), 0.0) / self.at_once
+        passed = ((t.seconds, now - (now if t.since is None else t.since)) for t in self._running)
+        return sum((max(0.0, seconds - since) for seconds, since in passed), 0.0) / self.at_once
 
     def _advance(self) -> None:
         self._order = self._turns_to_come()

@@ -1,1 +1,1 @@
-"""Everything that imports gradio: the page, the named endpoints and the fair queue in front of the engine."""
+"""Everything that imports gradio: the pages, the endpoints, and the web application around them."""

@@ -32,7 +32,7 @@ from pipeline.request.fields import (
 from pipeline.request.limits import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, SEEDS, UPSCALERS, Limits
 from pipeline.request.mix import MAX_ADAPTERS
 from pipeline.request.picture import Picture
-from pipeline.text.prompt import MAX_CHUNKS
+from pipeline.text.prompt import CHUNK, MAX_CHUNKS
 from pipeline.text.variants import Wildcards, adapter_tags, expand
 
 _SIDE = "pixels, {low} to {high}, a multiple of {step}"
@@ -72,7 +72,7 @@ class GenerationRequest:
     """
 
     prompt: str = row(
-        Text(help=f"what to paint, up to {75 * MAX_CHUNKS} tokens, written as in AUTOMATIC1111", required=True)
+        Text(help=f"what to paint, up to {CHUNK * MAX_CHUNKS} tokens, written as in AUTOMATIC1111", required=True)
     )
     negative_prompt: str = row(Text(help="what to leave out; no effect where guidance_scale is 1 or less", default=""))
     adapters: AdapterMix = row(
