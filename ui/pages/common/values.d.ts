@@ -65,7 +65,7 @@ interface Details {
   scheduler: string;
   width: number;
   height: number;
-  hires?: { width: number; height: number };
+  hires?: { width: number; height: number; steps: number; strength: number } | null;
   adapters: { name: string; weight: number }[];
   comparison?: Record<string, Axis | null>;
 }

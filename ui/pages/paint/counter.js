@@ -29,5 +29,12 @@ function show() {
   part("notes").append(...notes.map((note) => make("span", "counter-note", note)));
 }
 
+const PAUSE = 300;
+/** @type {number | undefined} */
+let typing;
+window.addEventListener("atelier:edited", () => {
+  clearTimeout(typing);
+  typing = setTimeout(() => trigger("ask"), PAUSE);
+});
 watch("value", show);
 show();

@@ -23,10 +23,15 @@ function fact(name, shown) {
 function facts(value) {
   const seed = press("fact-value", value.seeds.join(", "), () => trigger("reuse"));
   seed.title = "Use this seed for the next picture";
+  // After a second pass the file is as large as that made it.
+  const { width, height } = value.hires ?? value;
   const known = [
     ["Painted in", seconds(value.timings.total)],
     ["Steps", `${value.steps} · ${value.scheduler}`],
-    ["Size", `${value.width} × ${value.height}`],
+    ["Size", `${width} × ${height}`],
+    ...(value.hires
+      ? [["Second pass", `${value.hires.strength} of ${value.hires.steps} steps from ${value.width} × ${value.height}`]]
+      : []),
     ...value.adapters.map((adapter) => [adapter.name, signed(adapter.weight)]),
   ];
   const list = [fact("Seed", seed), ...known.map(([name, words]) => fact(name, make("span", "fact-value", words)))];
@@ -49,20 +54,38 @@ function bringIntoView() {
   part("frame").scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
 }
 
+// What was painted last: it is there until the next one can be seen, and again where that one is not finished.
+/** @type {Painted | undefined} */
+let last;
+
+/** @param {Painted} value */
+const prompts = (value) => value.prompts ?? [value.prompt];
+
+/** @param {Painted} value */
+function finished(value) {
+  part("frame").style.setProperty("--aspect", `${value.width} / ${value.height}`);
+  for (const [i, cell] of cells(value.images.length).entries()) picture(cell, value.images[i].url, prompts(value)[i] ?? value.prompt, true);
+}
+
 /** @param {PaintJob} value @param {boolean} running */
 function draw(value, running) {
-  if (value.width) part("frame").style.setProperty("--aspect", `${value.width} / ${value.height}`);
-  if (value.status === "painting") {
+  if (value.status === "done") last = value;
+  // Until the first preview nothing of the next picture can be seen.
+  const stale = running && last !== undefined && !(value.status === "painting" && value.preview);
+  part("frame").classList.toggle("stale", stale);
+  if (value.width && !stale) part("frame").style.setProperty("--aspect", `${value.width} / ${value.height}`);
+  if (value.status === "painting" && !stale) {
     const cell = cells(value.images)[value.image];
     if (value.preview) picture(cell, value.preview, "Preview", false);
-  } else if (value.status === "done") {
-    for (const [i, cell] of cells(value.images.length).entries()) picture(cell, value.images[i].url, value.prompt, true);
-  } else if (value.status === "sent" || value.status === "empty" || value.status === "cancelled") {
-    cells(0);
+  } else if (!running) {
+    if (last) finished(last);
+    else cells(0);
   }
-  part("lesson").hidden = running || value.status === "done" || element.querySelector(".cell") !== null;
-  part("title").textContent = value.status === "done" ? value.prompt : "";
-  part("facts").replaceChildren(...(value.status === "done" ? facts(value) : []));
+  part("lesson").hidden = running || element.querySelector(".cell") !== null;
+  const shown = running ? undefined : last;
+  // The words that were drawn, where there were variants.
+  part("title").textContent = shown ? [...new Set(prompts(shown))].join(" · ") : "";
+  part("facts").replaceChildren(...(shown ? facts(shown) : []));
   if (value.status === "sent") bringIntoView();
 }
 

@@ -3,23 +3,44 @@ const { columns, templates } = props;
 /** @param {PromptTemplate} template */
 const around = (template) => template.prompt.split("{prompt}");
 
-// A template is on while its words stand around the prompt; whoever edits them makes them their own.
-/** @param {PromptTemplate} template */
-function isOn(template) {
+/** @param {PromptTemplate} template @param {string} text */
+function wraps(template, text) {
   const [before, after] = around(template);
-  const text = promptArea()?.value ?? "";
   return text.startsWith(before) && text.endsWith(after) && text.length >= before.length + after.length;
+}
+
+// The templates around the prompt, from the outside in, and what they stand around. Whoever edits their words makes
+// them their own.
+function unwrapped() {
+  let words = promptArea()?.value ?? "";
+  /** @type {PromptTemplate[]} */
+  const on = [];
+  for (;;) {
+    const fitting = templates.filter((template) => !on.includes(template) && wraps(template, words));
+    // Of two that fit the longer one says more.
+    const outer = fitting.sort((a, b) => b.prompt.length - a.prompt.length)[0];
+    if (!outer) return { on, words };
+    const [before, after] = around(outer);
+    words = words.slice(before.length, words.length - after.length);
+    on.push(outer);
+  }
 }
 
 /** @param {PromptTemplate} template */
 function toggle(template) {
   const prompt = promptArea();
   if (!prompt) return;
-  const [before, after] = around(template);
-  const on = !isOn(template);
-  write(prompt, on ? before + prompt.value.trim() + after : prompt.value.slice(before.length, prompt.value.length - after.length));
+  const { on, words } = unwrapped();
+  const others = on.filter((other) => other !== template);
+  const adding = others.length === on.length;
+  const kept = adding ? [template, ...others] : others;
+  const inner = adding ? words.trim() : words;
+  write(
+    prompt,
+    kept.reduceRight((text, outer) => around(outer).join(text), inner),
+  );
   // What to leave out may not be on the page just now: gradio keeps its value.
-  props.value = { negative: template.negative, on };
+  props.value = { negative: template.negative, on: adding, others: others.map((other) => other.negative).join(",") };
   trigger("pick");
   show();
 }
@@ -37,7 +58,8 @@ const buttons = templates.map((template, i) => {
 });
 
 function show() {
-  for (const [i, template] of templates.entries()) buttons[i].setAttribute("aria-pressed", String(isOn(template)));
+  const { on } = unwrapped();
+  for (const [i, template] of templates.entries()) buttons[i].setAttribute("aria-pressed", String(on.includes(template)));
 }
 
 part("search").addEventListener("input", () => {

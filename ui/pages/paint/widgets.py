@@ -41,7 +41,10 @@ def noise_levels(value: dict) -> gr.HTML:
 
 
 def token_counter() -> gr.HTML:
-    """How the prompt is read, in a line under it. Value: what /tokenize gives, or `{"error": words}`."""
+    """How the prompt is read, in a line under it. Value: what /tokenize gives, or `{"error": words}`.
+
+    Has an event `ask`, when prompt or styles have changed and nothing more has for a moment.
+    """
     return widget("paint", "counter", {}, chunk=CHUNK)
 
 
@@ -56,7 +59,8 @@ def forecast() -> gr.HTML:
 def prompt_templates(templates: list[dict], hint: str) -> gr.HTML:
     """Pictures of prompt templates (`name`, `prompt` with {prompt}, `negative`) that write their words into the prompt.
 
-    Has an event `pick`: the value's `negative` is to be added to what is left out where it is `on`, or taken away.
+    Has an event `pick`: the value's `negative` is to be added to what is left out where it is `on`, or taken away
+    but for what `others` need.
     """
     return widget("paint", "templates", None, templates=templates, hint=hint, columns=TEMPLATE_COLUMNS)
 

@@ -22,11 +22,14 @@ from ui.pages.common.widget import WHILE_EDITING
 from ui.pages.paint.layout import Widgets, layout
 from ui.web.files import shown_files
 
+# The counter hears it.
+EDITED = "() => { window.dispatchEvent(new Event('atelier:edited')); }"
 # What a prompt template adds to what is left out, or takes away again.
 LEAVE_OUT = """(template, negative) => {
     const listed = (text) => text.split(",").map((word) => word.trim()).filter(Boolean);
-    const own = listed(template.negative), others = listed(negative || "").filter((word) => !own.includes(word));
-    return [...others, ...(template.on ? own : [])].join(", ");
+    const own = listed(template.negative), needed = listed(template.others);
+    const left = listed(negative || "").filter((word) => !own.includes(word) || needed.includes(word));
+    return [...left, ...(template.on ? own.filter((word) => !left.includes(word)) : [])].join(", ");
 }"""
 
 
@@ -41,7 +44,7 @@ def add_paint_page(service: GenerationService, jobs: Jobs, history: History) -> 
 
 def add_counter(service: GenerationService, widgets: Widgets) -> None:
     """Keep the line under the prompt true while its visitor types or puts styles on."""
-    prompt, styles = widgets.fields["prompt"], widgets.fields["adapters"]
+    prompt, styles, counter = widgets.fields["prompt"], widgets.fields["adapters"], widgets.counter
 
     def count(text: str, uses: list[dict], request: gr.Request) -> dict:
         try:
@@ -49,7 +52,9 @@ def add_counter(service: GenerationService, widgets: Widgets) -> None:
         except Exception as error:
             return {"error": sentence(error)}
 
-    gr.on([prompt.change, styles.change], count, [prompt, styles], widgets.counter, **WHILE_EDITING)
+    # The widget asks once nothing has changed for a moment: not at each key.
+    gr.on([prompt.change, styles.change], None, js=EDITED, api_visibility="private")
+    counter.ask(count, [prompt, styles], counter, **WHILE_EDITING)
 
 
 def add_forecast(service: GenerationService, widgets: Widgets) -> None:
