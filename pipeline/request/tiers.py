@@ -47,7 +47,7 @@ FEW_STEP = (
     FewStep(r"hyper[-_ ]?sd.*cfg", Tier("Hyper-SD", "Ren et al. 2024", 8, _TRAILING_DDIM, 5.0)),
     FewStep(r"hyper[-_ ]?sd", Tier("Hyper-SD", "Ren et al. 2024", 8, _TRAILING_DDIM, 1.0)),
     FewStep(
-        r"(sdxl|sd|xl)[-_ ]?lightning|lightning.*\dsteps?",
+        r"(sd(xl)?|xl)[-_ ]?lightning|lightning.*\dsteps?",
         Tier("Lightning", "Lin et al. 2024", 4, _TRAILING_EULER, 1.0),
     ),
     FewStep(r"\bdmd2\b", Tier("DMD2", "Yin et al. 2024", 4, ("LCM",), 1.0)),
@@ -76,7 +76,7 @@ def tiers(limits: Limits, adapters: Iterable[Adapter] = ()) -> list[dict]:
 def few_step(adapter: Adapter) -> Tier | None:
     """The tier of an adapter that was distilled to few steps, with the number of steps that its name says."""
     said = f"{adapter.id} {adapter.name} {adapter.description}".lower()
-    # Names are joined in every way: "Hyper-SDXL-8steps-lora", "sdxl_lightning_4step_lora".
+    # Names are joined in every way: "Hyper-SDXL-8steps-lora", "lightning_4step_lora".
     words = re.sub(r"(\d)[-_ ]?(steps?)\b", r"\1\2", re.sub(r"[-_]", " ", said))
     kind = next((kind for kind in FEW_STEP if re.search(kind.pattern, words)), None)
     if kind is None:
