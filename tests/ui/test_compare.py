@@ -41,7 +41,8 @@ def begun(visit, steps: str):
     page = here.page
     page.get_by_label("Across", exact=True).select_option("steps")
     page.get_by_label("Across: Steps, values").fill(steps)
-    cost(page, f"{len(steps.split(','))} × 1")
+    # Another number of pictures than before, or these words would say nothing.
+    cost(page, f"{len(steps.split(','))} × 1: 3 pictures")
     page.click("#compare")
     page.wait_for_selector(".board-cell.now + .board-cell", state="attached")
     page.wait_for_selector(".board-cell a")
@@ -93,7 +94,7 @@ def test_what_is_set_under_paint_counts_and_words_are_replaced(visit):
 
 
 def test_f2_cancel_stops_a_comparison_and_keeps_what_was_painted(visit, server):
-    page = begun(visit, "2, 150, 149, 148").page
+    page = begun(visit, "2, 150, 149").page
     page.click("#compare-cancel")
     server.wait_until(running=0, waiting=0)
     page.wait_for_selector('.board[data-status="cancelled"]')
@@ -144,3 +145,13 @@ def test_on_a_phone_only_the_board_scrolls_sideways(visit, theme):
     page.wait_for_selector('.board[data-status="done"]')
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("document.querySelector('.board-scroll').scrollWidth") > 390
+
+
+def test_what_was_just_typed_is_what_is_compared(visit):
+    page = compare(visit).page
+    page.get_by_label("Across", exact=True).select_option("steps")
+    page.get_by_label("Across: Steps, values").fill("2, 3, 4, 5, 6")
+    # Within the moment that the widget waits after the last key.
+    page.click("#compare")
+    page.wait_for_selector('.board[data-status="done"]')
+    assert page.locator(".board-x").all_inner_texts() == ["2", "3", "4", "5", "6"]

@@ -72,6 +72,11 @@ function written(side) {
     value[`${side}_values`] = field.value;
     soon();
   });
+  // Whoever leaves the field, for the button perhaps, means what stands in it.
+  field.addEventListener("change", () => {
+    clearTimeout(late);
+    publish();
+  });
   return field;
 }
 
