@@ -71,9 +71,9 @@ def layers_of(components: Mapping[str, nn.Module]) -> dict[Layer, nn.Linear | nn
     }
 
 
-def shapes_of(components: Mapping[str, nn.Module]) -> dict[Layer, tuple[int, ...]]:
+def shapes_of(layers: Mapping[Layer, nn.Linear | nn.Conv2d]) -> dict[Layer, tuple[int, ...]]:
     """The shapes of their weights, which the "meta" device knows as well."""
-    return {layer: tuple(module.weight.shape) for layer, module in layers_of(components).items()}
+    return {layer: tuple(module.weight.shape) for layer, module in layers.items()}
 
 
 class Composer:
@@ -81,7 +81,7 @@ class Composer:
 
     def __init__(self, components: Mapping[str, nn.Module]):
         self._modules = layers_of(components)
-        self.shapes = shapes_of(components)
+        self.shapes = shapes_of(self._modules)
         self._originals: dict[Layer, torch.Tensor] = {}
         self._on: dict[Layer, Terms] = {}
         # What was on a layer last, for whoever wants the same again, or else the room it takes.

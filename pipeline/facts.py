@@ -3,7 +3,7 @@
 A front needs these before anything is painted, and the process that paints may be another one.
 """
 
-from lora.composition import shapes_of
+from lora.composition import layers_of, shapes_of
 from lora.names import Shapes
 from pipeline.families import Components
 from pipeline.profiles import ModelProfile, describe
@@ -21,7 +21,7 @@ class ModelFacts:
     def __init__(self, profile: ModelProfile, components: Components):
         """`components` may be on the "meta" device; nothing of them is kept but tokenizers and numbers."""
         self.profile = profile
-        self.shapes: Shapes = shapes_of(components.adaptable())
+        self.shapes: Shapes = shapes_of(layers_of(components.adaptable()))
         self._tokenizers = components.tokenizers
         self._scheduler_config = components.scheduler_config
         self._step_seconds: float | None = None

@@ -51,7 +51,9 @@ class GracefulShutdown:
         try:
             while demo.is_running and not self._asked:
                 time.sleep(0.1)
-            asyncio.run_coroutine_threadsafe(self._shut(), self._loop or asyncio.get_event_loop()).result()
+            # The server was launched before, and its lifespan with it.
+            assert self._loop is not None
+            asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
             deadline = time.monotonic() + self._seconds
             while (busy := self._queue.status()["running"] > 0) and time.monotonic() < deadline:
                 time.sleep(0.1)

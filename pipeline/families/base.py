@@ -74,7 +74,8 @@ class Family(ABC):
 
     `marks` say how it is called and how its adapters are known, `pipeline` is the class that a model's folder names,
     `encoders` are (tokenizer, text encoder) and `denoiser` the name of the denoising model in it. `ays` are the ten
-    time steps of Align Your Steps, where there are any. `steps` and `guidance_scale` are those of a model of which
+    time steps of Align Your Steps, where there are any; `kohya_versions` are (width of its text, what kohya's
+    tools call a base). `steps` and `guidance_scale` are those of a model of which
     nothing more is known.
     """
 
@@ -83,6 +84,7 @@ class Family(ABC):
     encoders: tuple[tuple[str, str], ...]
     denoiser = "unet"
     ays: tuple[int, ...] = ()
+    kohya_versions: tuple[tuple[int, str], ...] = ()
     steps, guidance_scale = 25, 6.0
 
     @property
@@ -230,8 +232,8 @@ class Family(ABC):
         return 1e-3 if sum(p.numel() for p in denoiser.parameters()) < 1e8 else 1e-4
 
     def kohya_version(self, components: Components) -> str:
-        """The base as kohya's tools call it in the files that they write."""
-        return "custom"
+        """The base as kohya's tools call it in the files that they write, known by the width of its text."""
+        return dict(self.kohya_versions).get(components.denoiser.config.cross_attention_dim, "custom")
 
 
 def register(family: F) -> F:

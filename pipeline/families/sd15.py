@@ -5,7 +5,7 @@ from typing import cast
 from diffusers.schedulers import AysSchedules
 
 from lora.inspection import FamilyMarks
-from pipeline.families.base import Components, Family
+from pipeline.families.base import Family
 
 
 class StableDiffusion(Family):
@@ -20,6 +20,7 @@ class StableDiffusion(Family):
     )
     pipeline = "StableDiffusionPipeline"
     encoders = (("tokenizer", "text_encoder"),)
+    kohya_versions = ((768, "sd_v1"), (1024, "sd_v2"))
     ays = tuple(cast(list[int], AysSchedules["StableDiffusionTimesteps"]))
 
     def states(self, encoder, output, clip_skip):
@@ -31,11 +32,6 @@ class StableDiffusion(Family):
     def predict(self, components, latents, timestep, hidden, pooled):
         """Without more conditions."""
         return components.denoiser(latents, timestep, encoder_hidden_states=hidden).sample
-
-    def kohya_version(self, components: Components) -> str:
-        """Known by the width of the text."""
-        known = {768: "sd_v1", 1024: "sd_v2"}
-        return known.get(components.denoiser.config.cross_attention_dim, "custom")
 
 
 SD15 = StableDiffusion()

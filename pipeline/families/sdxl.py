@@ -6,7 +6,7 @@ import torch
 from diffusers.schedulers import AysSchedules
 
 from lora.inspection import FamilyMarks
-from pipeline.families.base import Components, Family
+from pipeline.families.base import Family
 
 
 class StableDiffusionXL(Family):
@@ -22,6 +22,7 @@ class StableDiffusionXL(Family):
     )
     pipeline = "StableDiffusionXLPipeline"
     encoders = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
+    kohya_versions = ((2048, "sdxl_base_v1-0"),)
     ays = tuple(cast(list[int], AysSchedules["StableDiffusionXLTimesteps"]))
 
     def states(self, encoder, output, clip_skip):
@@ -34,11 +35,6 @@ class StableDiffusionXL(Family):
         ids = torch.tensor([[height, width, 0, 0, height, width]] * len(latents), dtype=hidden.dtype)
         added = {"text_embeds": pooled, "time_ids": ids.to(latents.device)}
         return components.denoiser(latents, timestep, encoder_hidden_states=hidden, added_cond_kwargs=added).sample
-
-    def kohya_version(self, components: Components) -> str:
-        """Known by the width of the text; small ones are nobody else's."""
-        own = components.denoiser.config.cross_attention_dim == self.marks.text_width
-        return "sdxl_base_v1-0" if own else "custom"
 
 
 SDXL = StableDiffusionXL()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lora.errors import InvalidRequest, TooLong
 from pipeline.request.details import upgraded
-from pipeline.request.fields import Field
+from pipeline.request.fields import Field, read_number
 from pipeline.request.request import FIELDS
 from pipeline.text.variants import adapter_tags
 
@@ -38,6 +38,8 @@ _COMFY = {
     "dpmpp_2m_sde": "DPM++ 2M SDE", "dpmpp_sde": "DPM++ SDE", "ddim": "DDIM", "ddpm": "DDPM", "uni_pc": "UniPC",
     "uni_pc_bh2": "UniPC", "lcm": "LCM", "tcd": "TCD",
 }  # fmt: skip
+# Fields that it calls as we do.
+_FOOOCUS = ("steps", "seed", "guidance_scale", "clip_skip")
 # The name that ends at a colon, and a value in quotes, which may hold commas.
 _NAME, _QUOTED = re.compile(r"\w[\w /-]*\Z"), re.compile(r'\s*("(?:[^\\"]|\\.)*")(?:,|\Z)')
 _MAX_NAME = 61
@@ -184,9 +186,9 @@ def _settings(fields: dict[str, str], table: Sequence[Field]) -> dict:
     for field in table:
         if field.infotext:
             take(field.name, field.infotext, field.read)
-    take("hires_strength", "Hires strength", _real)
+    take("hires_strength", "Hires strength", read_number)
     one_strength = "hires_scale" in values and "hires_strength" not in values
-    take("hires_strength" if one_strength else "strength", "Denoising strength", _real)
+    take("hires_strength" if one_strength else "strength", "Denoising strength", read_number)
     if size := re.fullmatch(r"(\d{1,6})\s*x\s*(\d{1,6})", fields.get("Size", ""), re.ASCII):
         values |= {"width": int(size[1]), "height": int(size[2])}
         del fields["Size"]
@@ -212,10 +214,10 @@ def _fooocus(found: dict) -> dict:
     if sampler:
         schedule = _said(fields.pop("scheduler", "")).lower().replace("_", " ")
         values["scheduler"] = _preset(_COMFY.get(sampler, sampler), schedule)
-    for name, read in (("steps", _whole), ("seed", _whole), ("guidance_scale", _real), ("clip_skip", _whole)):
-        if name in fields and (value := read(_said(fields[name]))) is not None:
-            values[name] = max(0, value - 1) if name == "clip_skip" else value
-            del fields[name]
+    for field in FIELDS:
+        if field.name in _FOOOCUS and (value := field.read(_said(fields.get(field.name)))) is not None:
+            values[field.name] = value
+            del fields[field.name]
     if size := re.fullmatch(r"\D*(\d{1,6})\D+(\d{1,6})\D*", _said(fields.get("resolution")), re.ASCII):
         values |= {"width": int(size[1]), "height": int(size[2])}
         del fields["resolution"]
@@ -227,7 +229,7 @@ def _fooocus_adapters(fields: dict) -> list[dict]:
     pairs = [use[:2] for use in found if isinstance(use, list) and len(use) > 1] if isinstance(found, list) else []
     for name in [name for name in fields if re.fullmatch(r"lora(_combined)?_\d+", name)]:
         pairs.append([*_said(fields.pop(name)).rpartition(" : ")[::2]])
-    weights = ((_said(name), _real(_said(weight))) for name, weight in pairs)
+    weights = ((_said(name), read_number(_said(weight))) for name, weight in pairs)
     return [{"id": name.removesuffix(".safetensors"), "weight": w} for name, w in weights if name and w is not None]
 
 
@@ -243,11 +245,3 @@ def _json(text: str, kind: type):
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, kind) else None
-
-
-def _whole(value: str) -> int | None:
-    return int(value) if re.fullmatch(r"-?\d{1,20}", value.strip(), re.ASCII) else None
-
-
-def _real(value: str) -> float | None:
-    return float(value) if re.fullmatch(r"-?\d{0,12}\.?\d{1,20}(e-?\d{1,2})?", value.strip(), re.ASCII) else None

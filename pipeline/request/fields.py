@@ -121,7 +121,7 @@ class Number(Field):
 
     def read(self, text):
         """A decimal number."""
-        return float(text) if re.fullmatch(r"-?\d{0,12}\.?\d{1,20}(e-?\d{1,2})?", text.strip(), re.ASCII) else None
+        return read_number(text)
 
     def _bound(self, name: str, limits: Limits) -> Any:
         bound = getattr(self, name)
@@ -151,7 +151,7 @@ class Whole(Number):
 
     def read(self, text):
         """A whole number."""
-        return int(text) if re.fullmatch(r"-?\d{1,20}", text.strip(), re.ASCII) else None
+        return read_whole(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,6 +289,16 @@ class Adapters(Field):
     def shape(self, limits):
         """A list of objects."""
         return {"type": "array", "maxItems": MAX_ADAPTERS, "items": ADAPTER}
+
+
+def read_number(text: str) -> float | None:
+    """A decimal number of bounded length, or None."""
+    return float(text) if re.fullmatch(r"-?\d{0,12}\.?\d{1,20}(e-?\d{1,2})?", text.strip(), re.ASCII) else None
+
+
+def read_whole(text: str) -> int | None:
+    """A whole number of bounded length, or None."""
+    return int(text) if re.fullmatch(r"-?\d{1,20}", text.strip(), re.ASCII) else None
 
 
 def row(field: Field) -> Any:
