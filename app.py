@@ -56,8 +56,9 @@ def compose(settings: Settings):
         torch.set_num_threads(settings.threads)
     bounds = Bounds(settings.upload_mb * MB, settings.uploads_per_session, settings.uploads_total_mb * MB)
     hub = Hub(settings.hub_timeout, settings.hub_seconds)
+    private = PrivateAdapters(bounds)
     engine, library = open_engine(
-        settings.profile, settings.base_model, settings.adapters_dir, PrivateAdapters(bounds), hub
+        settings.profile, settings.base_model, settings.adapters_dir, private, hub, settings.upscalers_dir
     )
     service = open_service(engine, library, settings)
     shutdown = GracefulShutdown(service.queue, settings.drain_seconds)

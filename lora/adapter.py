@@ -13,7 +13,7 @@ class Adapter:
 
     `sha256` is of the whole file, and of PEFT's config beside it where there is one; `parameters` counts its numbers,
     `size` its bytes; `triggers` are the words that it was trained with; `source` is "built-in", "folder", "upload" or,
-    from the Hub, "owner/repo@commit".
+    from the Hub, "owner/repo@commit"; `added` is when the file was written, in seconds since 1970.
     """
 
     id: str
@@ -28,6 +28,7 @@ class Adapter:
     licence: str = "unknown"
     description: str = ""
     preview: Path | None = None
+    added: float = 0.0
 
     def public(self) -> dict:
         """What callers may know: everything but where the files are."""
@@ -42,6 +43,7 @@ class Adapter:
             "licence": self.licence,
             "description": self.description,
             "sha256": self.sha256,
+            "added": round(self.added),
         }
 
 

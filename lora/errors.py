@@ -74,6 +74,13 @@ class Described(InvalidRequest):
         self.field = field
 
 
+class Untold(Described):
+    """A picture that does not say how it was made: it can still be one to start from."""
+
+    def __init__(self, field: str):
+        super().__init__(field, "a picture that does not say how it was made", "one that does, as A1111 writes it")
+
+
 class Several(InvalidRequest):
     """More than one thing is wrong: a sentence for each of `all` of them."""
 

@@ -1,9 +1,12 @@
 """Which adapters there are: those that everybody sees, and those that a visitor brought to one session."""
 
+import itertools
 import logging
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -19,6 +22,8 @@ from lora.private import PrivateAdapters
 
 MAX_NAME = 120
 PREVIEWS = (".webp", ".png", ".jpg")
+# Seconds between two looks into the folders.
+SCANS_APART = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -67,19 +72,38 @@ class Library:
         `shapes` and `family` are the base model's, which private adapters are held against, `families` all that are
         known by name.
         """
+        self._folders = folders
         self._shared: dict[str, Adapter] = {}
+        self._hubs: dict[str, Adapter] = {}
         self._shapes: Mapping = shapes or {}
         self._family, self._families = family, families
         self._private = private or PrivateAdapters()
         self._hub = hub or Hub()
-        for folder, source in folders:
-            for path in sorted(folder.glob("*.safetensors")):
-                try:
-                    adapter = describe(path, source)
-                except AdapterError as error:
-                    log.warning("left out an adapter: %s", error)
-                else:
-                    self._shared.setdefault(adapter.id, adapter)
+        self._scanning, self._scanned = threading.Lock(), -SCANS_APART
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look into the folders anew: what has come is there, what has gone is not. At most every SCANS_APART seconds.
+
+        Files that are as they were are not read again. Thread-safe.
+        """
+        with self._scanning:
+            if time.monotonic() - self._scanned < SCANS_APART:
+                return
+            read = {(adapter.path, adapter.added, adapter.size): adapter for adapter in self._shared.values()}
+            found: dict[str, Adapter] = {}
+            for folder, source in self._folders:
+                for path in sorted(folder.glob("*.safetensors")):
+                    try:
+                        now = path.stat()
+                        adapter = read.get((path, now.st_mtime, now.st_size)) or describe(path, source)
+                    except (AdapterError, OSError) as error:
+                        log.warning("left out an adapter: %s", error)
+                    else:
+                        if adapter.id not in found:
+                            found[adapter.id] = distinct(adapter, found.values())
+            self._shared = found | {name: each for name, each in self._hubs.items() if name not in found}
+            self._scanned = time.monotonic()
 
     def add_from_hub(self, adapter_id: str, repo: str, file: str, revision: str = "main") -> None:
         """Add a file of the Hub for everybody; its cache keeps it. `source` names the commit that it came from.
@@ -92,7 +116,8 @@ class Library:
         except (OSError, AdapterError) as error:
             log.warning("left out the adapter %s of %s: %s", adapter_id, repo, error)
         else:
-            self._shared.setdefault(adapter_id, replace(found, id=adapter_id, name=adapter_id))
+            self._hubs[adapter_id] = replace(found, id=adapter_id, name=adapter_id)
+            self._shared.setdefault(adapter_id, self._hubs[adapter_id])
 
     @property
     def file_bytes(self) -> int:
@@ -179,6 +204,7 @@ class Library:
         # A session's name is chosen by its client and no secret, so the id has to be one.
         identity = f"{identity[:40]}-{secrets.token_urlsafe(16)}"
         adapter = adapter_of(path, identity, Path(name).stem, source, verdict.file, verdict.sha256, licence)
+        adapter = distinct(adapter, self.all(session), Path(name).stem)
         return Received(verdict, self._private.keep(adapter, session) if verdict.fits else adapter)
 
 
@@ -189,6 +215,14 @@ def adapter_id(name: str) -> str:
             f"The file name {shown(name)} is not taken; use one of up to {MAX_NAME} letters, digits, dots and dashes."
         )
     return re.sub(r"[^\w.-]", "_", Path(name).stem)
+
+
+def distinct(adapter: Adapter, others: Iterable[Adapter], file: str = "") -> Adapter:
+    """The adapter under a name that no other has: its title, its file's name where titles are equal, or numbered."""
+    taken = {other.name.casefold() for other in others if other.sha256 != adapter.sha256}
+    file = one_line(file or adapter.path.stem, MAX_NAME)
+    names = itertools.chain([adapter.name, file], (f"{file} ({number})" for number in itertools.count(2)))
+    return replace(adapter, name=next(name for name in names if name.casefold() not in taken))
 
 
 def describe(path: Path, source: str) -> Adapter:
@@ -202,6 +236,7 @@ def adapter_of(
     path: Path, identity: str, name: str, source: str, file: AdapterFile, digest: str, licence: str = "unknown"
 ) -> Adapter:
     """What a file that has been read says about itself; `name` and `licence` where it says nothing."""
+    there = path.stat()
     return Adapter(
         id=identity,
         name=one_line(file.metadata.get("modelspec.title") or name, MAX_NAME),
@@ -209,7 +244,8 @@ def adapter_of(
         sha256=digest,
         rank=file.rank,
         parameters=parameters(file),
-        size=path.stat().st_size,
+        size=there.st_size,
+        added=there.st_mtime,
         source=source,
         triggers=triggers(file.metadata),
         licence=one_line(file.metadata.get("modelspec.license", licence), MAX_NAME),

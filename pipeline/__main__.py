@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from lora.errors import InvalidRequest, in_a_sentence
 from pipeline.request.checks import base_model, choice, whole
-from pipeline.request.fields import Field
+from pipeline.request.fields import OUTPAINTED, Field
 from pipeline.request.limits import Limits
 from pipeline.request.mix import ADAPTER_KEYS, MAX_WEIGHT
 from pipeline.request.picture import MAX_BYTES
-from pipeline.request.request import FIELDS, GenerationRequest
+from pipeline.request.request import FIELDS, PICTURES, GenerationRequest
 from pipeline.text.variants import read_wildcards
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ MODELS_OWN = {
     "height": "pixels, as width",
     "scheduler": "a sampler and its schedule, such as 'DPM++ 2M Karras'; any other word is answered with all there are",
     "clip_skip": "text layers left out: 0 to 2 with embedded, 0 to 10 with sdxl",
+    **{
+        name: f"pixels of {side} that are painted beyond image at that end, a multiple of 8; of the rest there must be "
+        "64 with embedded, 512 with sdxl"
+        for side, ends in OUTPAINTED.items()
+        for name in ends
+    },
 }
 MAX_THREADS = 1024
 
@@ -67,6 +73,8 @@ def parser(table: Sequence[Field] = FIELDS) -> argparse.ArgumentParser:
     out.add_argument("--adapters-dir", type=Path, default=None, help="folder of .safetensors adapters (default: none)")
     lists = "folder of lists for __name__ in a prompt (default: none)"
     out.add_argument("--wildcards-dir", type=Path, default=None, help=lists)
+    networks = "folder of .safetensors upscalers for --hires-upscaler (default: none)"
+    out.add_argument("--upscalers-dir", type=Path, default=None, help=networks)
     out.add_argument("--profile", default="", help="embedded, sdxl or custom (default: by hardware)")
     base = "folder or repository of an SDXL or SD 1.5 model (default: the profile's)"
     out.add_argument("--base-model", default="", help=base)
@@ -83,20 +91,19 @@ def request_values(args: argparse.Namespace) -> dict:
     names = {field.name for field in FIELDS}
     values = {name: value for name, value in vars(args).items() if name in names}
     values["adapters"] = [_adapter(text) for text in args.adapter]
-    if "image" in values:
-        values["image"] = _file(Path(values["image"]))
-    return values
+    return values | {field.name: _file(field.name, values[field.name]) for field in PICTURES if field.name in values}
 
 
 def paint(engine: "Engine", request: GenerationRequest) -> "Generation":
     """Paint, with progress on standard error. Raises AtelierError."""
-    from pipeline.engine import Generation
+    from pipeline.engine import DenoiseStep, Generation
 
     with tqdm(total=request.total_steps * request.num_images, unit="step") as bar:
         for item in engine.generate(request, previews=False):
             if isinstance(item, Generation):
                 return item
-            bar.update(item.image * item.steps + item.step - bar.n)
+            if isinstance(item, DenoiseStep):
+                bar.update(item.image * item.steps + item.step - bar.n)
     raise AssertionError("unreachable")
 
 
@@ -117,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
     transformers.utils.logging.set_verbosity_error()
     if threads:
         torch.set_num_threads(threads)
-    engine, library = open_engine(args.profile, args.base_model, args.adapters_dir)
+    engine, library = open_engine(args.profile, args.base_model, args.adapters_dir, upscalers_dir=args.upscalers_dir)
     wildcards = read_wildcards(args.wildcards_dir) if args.wildcards_dir else None
     request = GenerationRequest.create(values, engine.limits, library.find, wildcards)
     generation = paint(engine, request)
@@ -139,7 +146,7 @@ def _check_places(args: argparse.Namespace) -> None:
     choice("output ending", args.output.suffix, (".png",))
     if not args.output.parent.is_dir():
         raise InvalidRequest("output", args.output.name, "in a folder that exists")
-    for name in ("adapters_dir", "wildcards_dir"):
+    for name in ("adapters_dir", "wildcards_dir", "upscalers_dir"):
         if (folder := getattr(args, name)) and not folder.is_dir():
             raise InvalidRequest(name, folder.name, "a folder that exists")
 
@@ -175,13 +182,13 @@ def _adapter(text: str) -> dict:
         raise InvalidRequest("adapter", text, ADAPTER) from None
 
 
-def _file(path: Path) -> bytes:
+def _file(name: str, path: str) -> bytes:
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             # A byte more than is taken, so that the request sees that it is too much.
             return file.read(MAX_BYTES + 1)
     except OSError:
-        raise InvalidRequest("image", path.name, "a file that can be read") from None
+        raise InvalidRequest(name, Path(path).name, "a file that can be read") from None
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 It answers one message after another and ends with its standard input. A message is a line of JSON and any bytes:
 
-    ["picture", {"width": 64, "height": 64}] and a file    ->  ["done", null] and the pixels, or ["refused", sentence]
-    ["metadata", {}] and a file                            ->  ["done", text], or ["refused", sentence]
+    ["picture", {"width": 64, "height": 64, "name": "image", "mode": "RGB"}] and a file
+                                    ->  ["done", null] and the pixels, or ["refused", sentence]
+    ["metadata", {}] and a file     ->  ["done", text], or ["refused", sentence]
 
 JSON, never pickle: the side that opens files may be taken over by one.
 """
@@ -16,7 +17,7 @@ import sys
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from lora.errors import Described, InvalidRequest
+from lora.errors import Described, InvalidRequest, Untold
 from pipeline.metadata.image_metadata import image_metadata
 from pipeline.request.picture import Picture
 
@@ -72,10 +73,13 @@ def _answer(task: str, values: dict, data: bytes) -> tuple[list, bytes]:
         if task == "metadata":
             return ["done", image_metadata(io.BytesIO(data))], b""
         return ["done", None], Picture.read(data, **values).pixels
+    except Untold:
+        return ["untold", None], b""
     except InvalidRequest as error:
         return ["refused", str(error)], b""
     except MemoryError:
-        refusal = Described("image", "a picture that takes too much memory to decode", "a smaller one")
+        name = values.get("name", "file")
+        refusal = Described(name, "a picture that takes too much memory to decode", "a smaller one")
         return ["refused", str(refusal)], b""
 
 

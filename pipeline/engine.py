@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -20,12 +20,14 @@ from pipeline.profiles import ModelProfile, load
 from pipeline.request import details
 from pipeline.request.details import Details, SecondPass
 from pipeline.request.limits import Limits
-from pipeline.request.request import GenerationRequest, Pass
-from pipeline.sampling import schedulers
+from pipeline.request.request import GenerationRequest
 from pipeline.sampling.decode import Previewer, decode, encode_png
-from pipeline.sampling.denoise import Denoised, denoise
-from pipeline.sampling.latents import encode_image, enlarged, initial_noise, noised
+from pipeline.sampling.inpaint import Canvas
+from pipeline.sampling.latents import Randomness
+from pipeline.sampling.passes import finite, run_pass
+from pipeline.sampling.tiling import seamless
 from pipeline.text import conditioning, tokens
+from pipeline.upscaling.upscalers import Upscalers
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,18 @@ class DenoiseStep:
     step: int
     steps: int
     preview: bytes | None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Picture `image` (0-based) of a batch, as the PNG file that the Generation will have, while others are to come.
+
+    `details` are those of a Generation that had only the pictures up to this one, without `timings`.
+    """
+
+    image: int
+    png: bytes
+    details: Details
 
 
 @dataclass(frozen=True)
@@ -69,8 +83,10 @@ class Stopwatch:
 class Engine:
     """One base model and the lock on it: a pipeline is not thread-safe, so one request runs at a time."""
 
-    def __init__(self, profile: ModelProfile):
-        self.profile = profile
+    def __init__(self, profile: ModelProfile, upscalers: Upscalers | None = None):
+        self._upscalers = upscalers or Upscalers()
+        limits = replace(profile.limits, upscalers=self._upscalers.names)
+        self.profile = replace(profile, limits=limits)
         self._lock = threading.Lock()
         self._loading = threading.Lock()
         self._loaded: tuple[Components, Composer, Previewer] | None = None
@@ -97,8 +113,10 @@ class Engine:
                 self._loaded = components, Composer(components.adaptable()), Previewer(components)
             return self._loaded
 
-    def generate(self, request: GenerationRequest, previews: bool = True) -> Generator[DenoiseStep | Generation]:
-        """Yield a DenoiseStep after each step and at last the Generation.
+    def generate(
+        self, request: GenerationRequest, previews: bool = True
+    ) -> Generator[DenoiseStep | Finished | Generation]:
+        """Yield a DenoiseStep after each step, Finished after each picture but the last, and at last the Generation.
 
         Closing the generator stops it at the step that it is in. However it ends, the same base request gives the same
         bits afterwards. Raises AdapterError or PaintingFailed.
@@ -106,36 +124,10 @@ class Engine:
         components, composer, previewer = self.load()
         with self._lock:
             try:
-                watch, images = Stopwatch(), []
-                # Before encoding: an adapter may change the text encoders.
-                mix, scale = request.mix
-                applied = composer.apply(mix)
-                watch.lap("adapters")
-                settings = self._settings(components, request, applied, scale)
-                for index, seed in enumerate(request.seeds):
-                    # On the CPU, whatever the device: the same seed is the same picture everywhere.
-                    latents, before, rng = None, 0, torch.Generator().manual_seed(seed)
-                    for stage in request.passes:
-                        composer.apply(mix)
-                        texts = self._condition(components)(
-                            *request.texts[index], stage.steps, composer.text_state, request.clip_skip
-                        )
-                        watch.lap("text")
-                        for denoised in _denoise(components, texts, request, stage, latents, rng):
-                            latents, step = denoised.latents, before + denoised.step
-                            preview = previewer(denoised.clean) if previews else None
-                            yield DenoiseStep(index, request.num_images, step, request.total_steps, preview)
-                            # Merges only where an adapter starts or ends; at all other steps the mix is unchanged.
-                            if denoised.done < stage.steps:
-                                composer.apply(mix, denoised.done / stage.steps)
-                        before += stage.steps
-                        watch.lap("denoise")
-                    # Every image has a pass, and every pass a step.
-                    assert latents is not None
-                    image = decode(components, finite(latents))
-                    images.append(encode_png(image, infotext.write(settings, index) if request.metadata else ""))
-                    watch.lap("decode")
-                generation = Generation(tuple(images), {**settings, "timings": watch.timings()})
+                with seamless(components, request.tiling):
+                    generation = yield from self._painted(
+                        request, components, composer, previewer if previews else None
+                    )
             except torch.OutOfMemoryError as error:
                 composer.restore()
                 size = f"{request.passes[-1].width} x {request.passes[-1].height}"
@@ -146,6 +138,51 @@ class Engine:
                 composer.restore()
                 raise
         yield generation
+
+    def _painted(
+        self,
+        request: GenerationRequest,
+        components: Components,
+        composer: Composer,
+        preview: Callable[[torch.Tensor], bytes] | None,
+    ) -> Generator[DenoiseStep | Finished, None, Generation]:
+        watch, images = Stopwatch(), []
+        # Before encoding: an adapter may change the text encoders.
+        mix, scale = request.mix
+        applied = composer.apply(mix)
+        watch.lap("adapters")
+        canvas, upscale = Canvas.of(request), None
+        if request.hires_scale > 1:
+            upscale = self._upscalers.get(request.hires_upscaler, components.device)
+        settings = self._settings(components, request, applied, scale, canvas)
+        for index in range(request.num_images):
+            random, latents, before = _random(request, index), None, 0
+            for stage in request.passes:
+                composer.apply(mix)
+                texts = self._condition(components)(
+                    *request.texts[index], stage.steps, composer.text_state, request.clip_skip
+                )
+                watch.lap("text")
+                for denoised in run_pass(components, texts, request, stage, latents, canvas, upscale, random):
+                    latents, step = denoised.latents, before + denoised.step
+                    seen = preview(denoised.clean) if preview else None
+                    yield DenoiseStep(index, request.num_images, step, request.total_steps, seen)
+                    if not denoised.step:
+                        watch.lap("enlarge")
+                    # Merges only where an adapter starts or ends; at all other steps the mix is unchanged.
+                    if denoised.done < stage.steps:
+                        composer.apply(mix, denoised.done / stage.steps)
+                before += stage.steps
+                watch.lap("denoise")
+            # Every image has a pass, and every pass a step.
+            assert latents is not None
+            image = decode(components, finite(latents))
+            image = canvas.over(image) if canvas else image
+            images.append(encode_png(image, infotext.write(settings, index) if request.metadata else ""))
+            watch.lap("decode")
+            if len(images) < request.num_images:
+                yield Finished(index, images[-1], details.of_first(settings, len(images)))
+        return Generation(tuple(images), {**settings, "timings": watch.timings()})
 
     def export(self, mix: AdapterMix, rank: int | None, path: Path) -> Exported:
         """Write a mix as one adapter file; see lora.export. Raises AdapterError, InvalidRequest."""
@@ -169,7 +206,12 @@ class Engine:
         return self._conditioner
 
     def _settings(
-        self, components: Components, request: GenerationRequest, applied: tuple[AppliedAdapter, ...], scale: float
+        self,
+        components: Components,
+        request: GenerationRequest,
+        applied: tuple[AppliedAdapter, ...],
+        scale: float,
+        canvas: Canvas | None,
     ) -> Details:
         read = tokens.explain(components.tokenizers, request.texts[0][0], request.steps)
         own = {
@@ -181,39 +223,20 @@ class Engine:
             "adapters": [adapter.public() for adapter in applied],
             "adapters_scale": scale,
             "strength": request.strength if request.image else None,
+            "mask": round(float(canvas.mask.mean()), 4) if canvas else None,
+            "mask_blur": request.mask_blur if canvas else None,
             "hires": _hires(request),
             "seeds": list(request.seeds),
+            "variation_seeds": list(request.variation_seeds),
             "profile": self.profile.name,
         }
         return cast(Details, details.of_request(request) | own)
 
 
-def _denoise(
-    components: Components, texts, request: GenerationRequest, stage: Pass, before: torch.Tensor | None, rng
-) -> Iterator[Denoised]:
-    """One pass of one image: from noise, from the request's picture, or from the latents of the pass `before`."""
-    scheduler, timesteps = schedulers.prepare(
-        request.scheduler, components.scheduler_config, stage.planned, components.family.ays, components.device,
-        stage.skipped,
-    )  # fmt: skip
-    clean = None
-    if before is not None:
-        clean = enlarged(components, finite(before), stage.width, stage.height, request.hires_upscaler, rng)
-    elif request.image:
-        clean = encode_image(components, request.image.image(), rng)
-    return denoise(
-        components,
-        scheduler,
-        timesteps,
-        texts,
-        initial_noise(components, scheduler, stage.width, stage.height, rng)
-        if clean is None
-        else noised(components, scheduler, timesteps, clean, rng),
-        guidance_scales=request.guidance_scales(stage.steps),
-        guidance_rescale=request.guidance_rescale,
-        eta=request.eta,
-        rng=rng,
-    )
+def _random(request: GenerationRequest, index: int) -> Randomness:
+    """What is drawn for one of a request's pictures."""
+    variation = request.variation_seeds[index] if request.variation_seeds else None
+    return Randomness.of(request.seeds[index], variation, request.variation_strength)
 
 
 def _hires(request: GenerationRequest) -> SecondPass | None:
@@ -225,10 +248,3 @@ def _hires(request: GenerationRequest) -> SecondPass | None:
         "scale": request.hires_scale, "width": last.width, "height": last.height, "steps": last.planned,
         "strength": request.hires_strength, "upscaler": request.hires_upscaler,
     }  # fmt: skip
-
-
-def finite(latents: torch.Tensor) -> torch.Tensor:
-    """The latents, if they are numbers: an overflow would come out as a black picture."""
-    if not torch.isfinite(latents).all():
-        raise PaintingFailed("The numbers overflowed while painting; lower the guidance or the adapter weights.")
-    return latents

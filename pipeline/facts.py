@@ -60,7 +60,8 @@ class ModelFacts:
 
     def observe(self, request: GenerationRequest, details: Details) -> None:
         """Learn from a run how long a step takes. Whoever gets a Generation tells: it may come from another process."""
-        now = details["timings"]["total"] / self._work(request)
+        # How long a network takes to enlarge says nothing of steps.
+        now = (details["timings"]["total"] - details["timings"].get("enlarge", 0.0)) / self._work(request)
         before = self._step_seconds
         self._step_seconds = now if before is None else 0.7 * before + 0.3 * now
 

@@ -8,6 +8,7 @@ from lora.private import PrivateAdapters
 from pipeline.engine import Engine
 from pipeline.families import known_marks
 from pipeline.profiles import load_profile
+from pipeline.upscaling.upscalers import Upscalers
 
 BUILT_IN = Path(__file__).resolve().parents[1] / "assets" / "adapters"
 
@@ -18,9 +19,10 @@ def open_engine(
     adapters_dir: Path | None = None,
     private: PrivateAdapters | None = None,
     hub: Hub | None = None,
+    upscalers_dir: Path | None = None,
 ) -> tuple[Engine, Library]:
     """The engine, its model loaded, and the adapters that everybody has. Raises ModelError."""
-    engine, hub = Engine(load_profile(profile, base_model)), hub or Hub()
+    engine, hub = Engine(load_profile(profile, base_model), Upscalers(upscalers_dir)), hub or Hub()
     # The built-in styles were trained on the embedded model and fit no other.
     folders = [(BUILT_IN, "built-in")] if engine.profile.name == "embedded" else []
     folders += [(adapters_dir, "folder")] if adapters_dir else []

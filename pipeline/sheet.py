@@ -13,14 +13,36 @@ MAX_PIXELS, GAP, LINES = 32_000_000, 6, 3
 PAPER, INK, SOFT = "#faf8f4", "#1d1b19", "#5c554a"
 
 
-def sheet(grid: Grid, pictures: Sequence[bytes]) -> Image.Image:
-    """All cells, the values of x above and those of y at the left, each axis with its name.
+def sheet(grid: Grid, pictures: Sequence[bytes | None]) -> Image.Image:
+    """All cells, the values of x above and those of y at the left, each axis with its name; pages below each other.
 
-    Pictures are scaled down where the sheet would have more than MAX_PIXELS.
+    Pictures are scaled down where the sheet would have more than MAX_PIXELS. Where there is none (None) its place is
+    empty.
     """
+    if grid.z is None:
+        return _page(grid, pictures, 1)
+    count = len(grid.cells) // len(grid.z.values)
+    pages = [_page(page, pictures[i * count : (i + 1) * count], len(grid.z.values), pictures)
+             for i, page in enumerate(grid.pages)]  # fmt: skip
+    font = ImageFont.load_default(max(14, pages[0].width // 40))
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    head = math.ceil(sum(font.getmetrics())) + 3 * GAP
+    made = Image.new("RGB", (pages[0].width, sum(page.height + head for page in pages)), PAPER)
+    draw, top = ImageDraw.Draw(made), 0
+    for page, label in zip(pages, grid.z.labels):
+        words = wrapped(f"{grid.z.title}: {label}", font, made.width - 2 * GAP)[0]
+        draw.text((made.width / 2, top + 2 * GAP), words, INK, font, "ma")
+        made.paste(page, (0, top + head))
+        top += head + page.height
+    return made
+
+
+def _page(grid: Grid, pictures: Sequence[bytes | None], pages: int, every: Sequence[bytes | None] = ()) -> Image.Image:
+    """One page of `pages`; where it has no picture, one of `every` says how large they are."""
     columns, rows = len(grid.x.values), len(grid.y.values) if grid.y else 1
-    with Image.open(io.BytesIO(pictures[0])) as first:
-        share = min(1.0, math.sqrt(MAX_PIXELS / (first.width * first.height * columns * rows)))
+    known = next(picture for picture in (*pictures, *every) if picture)
+    with Image.open(io.BytesIO(known)) as first:
+        share = min(1.0, math.sqrt(MAX_PIXELS / (first.width * first.height * columns * rows * pages)))
         width, height = (max(1, int(side * share)) for side in first.size)
     font = ImageFont.load_default(max(12, min(width, height) // 11))
     # With a size it is never Pillow's bitmap font.
@@ -43,6 +65,8 @@ def sheet(grid: Grid, pictures: Sequence[bytes]) -> Image.Image:
         start = top + row * (height + GAP) + (height - line * len(lines)) / 2
         _write(draw, lines, left - 2 * GAP, start, line, font, "ra")
     for cell, picture in zip(grid.cells, pictures):
+        if picture is None:
+            continue
         with Image.open(io.BytesIO(picture)) as image:
             fitted = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
         made.paste(fitted, (left + cell.column * (width + GAP), top + cell.row * (height + GAP)))

@@ -4,7 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,15 +13,15 @@ from lora.adapter import warnings
 from lora.errors import InvalidRequest
 from lora.formats import MAX_RANK
 from lora.library import Library
-from pipeline.engine import DenoiseStep, Generation
+from pipeline.engine import DenoiseStep, Finished, Generation
 from pipeline.metadata import infotext
 from pipeline.metadata.restore import restore
 from pipeline.request import checks
 from pipeline.request.checks import text, whole
 from pipeline.request.compare import Grid, grid
-from pipeline.request.mix import adapter_ids, adapter_mix, trigger_words
+from pipeline.request.mix import adapter_ids, adapter_mix, trigger_words, unknown_tags
 from pipeline.request.picture import MAX_BYTES, UNREAD
-from pipeline.request.request import GenerationRequest
+from pipeline.request.request import PICTURES, GenerationRequest
 from pipeline.request.tiers import tiers
 from pipeline.sampling.decode import encode_png
 from pipeline.sheet import sheet
@@ -41,10 +41,16 @@ CROWDED = 0.2
 
 @dataclass(frozen=True)
 class Update:
-    """What a caller is told: `details["status"]` is waiting, painting or done; done comes once, with the PNG files."""
+    """What a caller is told: `details["status"]` is waiting, painting or done; done comes once, with the PNG files.
+
+    `finished` is a picture of a batch that is done while others are painted; it is told once, `images` has it again.
+    `grid` is what a comparison is planned to be.
+    """
 
     details: dict
     images: tuple[bytes, ...] = ()
+    finished: Finished | None = None
+    grid: Grid | None = None
 
 
 class GenerationService:
@@ -79,12 +85,17 @@ class GenerationService:
         known = {adapter.id for adapter in self.library.all()}
         return [{"id": i, "weight": w} for i, w in self.profile.adapters if i in known]
 
-    async def generate(self, values: Mapping, session: str | None, page: bool = False) -> AsyncGenerator[Update]:
-        """Check the values, wait for a turn, paint. Raises AtelierError; closing it stops the painting."""
+    async def generate(
+        self, values: Mapping, session: str | None, page: bool = False, again: bool = False
+    ) -> AsyncGenerator[Update]:
+        """Check the values, wait for a turn, paint. Raises AtelierError; closing it stops the painting.
+
+        `again`: one of many that one click asked for, see FairQueue.enter.
+        """
         with self.request_log.entry("generate", session, page) as entry:
             request = self._request(await self._decoded(values, session), session)
             self.request_log.asked(entry, request, self._shared())
-            ticket = self.queue.enter(session, self.facts.expected_seconds(request))
+            ticket = self.queue.enter(session, self.facts.expected_seconds(request), again)
             async with aclosing(self._painted(request, ticket, entry)) as updates:
                 async for update in updates:
                     if update.images:
@@ -123,7 +134,7 @@ class GenerationService:
         with self.request_log.entry("compare", session, page) as entry:
             wanted = await self._grid(await self._decoded(values, session), axes, session)
             self.request_log.asked(entry, wanted.cells[0].request, self._shared(), len(wanted.cells))
-            yield Update(self._planned(wanted))
+            yield Update(self._planned(wanted), grid=wanted)
             files: list[bytes] = []
             details: list[dict] = []
             for number, cell in enumerate(wanted.cells):
@@ -134,10 +145,10 @@ class GenerationService:
                         said = {k: v for k, v in update.details.items() if k not in ("image", "images")}
                         if update.images:
                             files += update.images
-                            said |= {"status": "cell", "column": cell.column, "row": cell.row}
+                            said |= {"status": "cell", "column": cell.column, "row": cell.row, "page": cell.page}
                             details.append(said)
                         yield Update(said | where, update.images)
-            drawn = await asyncio.to_thread(_sheet, wanted, files, details)
+            drawn = await asyncio.to_thread(sheet_file, wanted, files, details)
             entry.done()
             yield Update({"status": "done", **wanted.public, "cells": details}, (drawn,))
 
@@ -145,11 +156,13 @@ class GenerationService:
         return GenerationRequest.create(values, self.facts.limits, self._finder(session), self.wildcards)
 
     async def _decoded(self, values: Mapping, session: str | None) -> Mapping:
-        """The values, with a picture file decoded to the size that they ask for, once all else is judged."""
-        if (rest := _unread(values)) is values:
+        """The values, with picture files decoded to the size that they ask for, once all else is judged."""
+        files = [field for field in PICTURES if isinstance(values.get(field.name), bytes)]
+        if not files:
             return values
-        asked = self._request(rest, session)
-        return {**values, "image": await self.decoder.picture(values["image"], asked.width, asked.height)}
+        size = self._request(_unread(values), session).inner_size
+        return {**values, **{field.name: await self.decoder.picture(values[field.name], *size, field.name, field.mode)
+                             for field in files}}  # fmt: skip
 
     async def _grid(self, values: Mapping, axes: Mapping, session: str | None) -> Grid:
         """Checked in a thread: it is up to 64 requests."""
@@ -174,6 +187,9 @@ class GenerationService:
                 update = Update({"status": "painting", "image": 0, "images": request.num_images, "step": 0,
                                  "steps": request.total_steps, "preview": None})  # fmt: skip
                 async for item in news:
+                    if isinstance(item, Finished):
+                        yield replace(update, finished=item)
+                        continue
                     # Without news the same again: gradio notices at a yield that nobody listens any more.
                     update = told(item) if item else update
                     if isinstance(item, Generation):
@@ -189,9 +205,12 @@ class GenerationService:
             entry.lap(stage)
 
     def tokenize(self, prompt: object, adapters: object = (), session: str | None = "") -> dict:
-        """How a prompt is read, and which trigger words of the adapters of these ids it has. Raises AtelierError."""
-        prompt, known = text("prompt", prompt), adapter_ids(adapters, self._finder(session))
-        return self.facts.tokenize(prompt, self.wildcards) | {"triggers": trigger_words(prompt, known)}
+        """How a prompt is read, which trigger words of the adapters of these ids it has, and what it names as an
+        adapter though there is none. Raises AtelierError.
+        """
+        prompt, find = text("prompt", prompt), self._finder(session)
+        words = {"triggers": trigger_words(prompt, adapter_ids(adapters, find)), "unknown": unknown_tags(prompt, find)}
+        return self.facts.tokenize(prompt, self.wildcards) | words
 
     def tiers(self, session: str | None = "") -> list[dict]:
         """The speed tiers of this model, few-step ones among them for the adapters that the session can use."""
@@ -288,8 +307,8 @@ class GenerationService:
 
 
 def _unread(values: Mapping) -> Mapping:
-    """The values, with a stand-in for a picture file."""
-    return {**values, "image": UNREAD} if isinstance(values.get("image"), bytes) else values
+    """The values, with a stand-in for each picture file."""
+    return {**values, **{f.name: UNREAD for f in PICTURES if isinstance(values.get(f.name), bytes)}}
 
 
 def told(item: DenoiseStep | Generation) -> Update:
@@ -303,7 +322,8 @@ def told(item: DenoiseStep | Generation) -> Update:
     )  # fmt: skip
 
 
-def _sheet(wanted: Grid, files: list[bytes], details: list[dict]) -> bytes:
-    """The sheet as a PNG file that says how it was made, as its cells do."""
+def sheet_file(wanted: Grid, files: list[bytes], details: list[dict]) -> bytes:
+    """The sheet of the cells that are painted as a PNG file that says how it was made, as its cells do."""
     says = wanted.cells[0].request.metadata
-    return encode_png(sheet(wanted, files), infotext.write(details[0], more=wanted.infotext) if says else "")
+    cells = [*files, *[None] * (len(wanted.cells) - len(files))]
+    return encode_png(sheet(wanted, cells), infotext.write(details[0], more=wanted.infotext) if says else "")

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
-from lora.errors import AtelierError, Described, InvalidRequest
+from lora.errors import AtelierError, Described, InvalidRequest, Untold
 from pipeline import decoder
 from pipeline.decoder import MAX_SECONDS, receive, send
 from pipeline.metadata.parts import ALLOWED
-from pipeline.request.picture import Picture
+from pipeline.request.picture import Mode, Picture
 from serving.executor import BoundedExecutor
 
 ROOT = Path(decoder.__file__).resolve().parents[1]
@@ -51,11 +51,11 @@ class PictureDecoder:
         self._idle.append(await asyncio.to_thread(self._child))
         yield
 
-    async def picture(self, data: bytes, width: int, height: int) -> Picture:
+    async def picture(self, data: bytes, width: int, height: int, name: str = "image", mode: Mode = "RGB") -> Picture:
         """As `Picture.read`. Raises Described where it takes too long or too much as well, Busy."""
-        size = {"width": width, "height": height}
-        _, pixels = await self._waiters.run(self._asked, "image", ["picture", size], data)
-        return Picture(width, height, pixels)
+        how = {"width": width, "height": height, "name": name, "mode": mode}
+        _, pixels = await self._waiters.run(self._asked, name, ["picture", how], data)
+        return Picture(width, height, pixels, mode)
 
     async def metadata(self, data: bytes) -> str:
         """As `pipeline.metadata.image_metadata`, of a file's bytes. Raises as `picture` does."""
@@ -79,6 +79,8 @@ class PictureDecoder:
                 raise Described(field, "a picture that takes too long to decode", allowed) from None
             raise Described(field, "a picture that cannot be decoded", ALLOWED) from None
         self._idle.append(child)
+        if outcome == "untold":
+            raise Untold(field)
         if outcome == "refused":
             raise Refused(field, said)
         return said, answer

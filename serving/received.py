@@ -1,10 +1,13 @@
 """Files that callers sent, as a call names them. Nothing on the disk is looked at but what was sent here."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from lora.errors import InvalidRequest, TooLong
+from pipeline.request.picture import MAX_BYTES
+from pipeline.request.request import PICTURES
 
 
 class Uploads(Protocol):
@@ -24,6 +27,13 @@ def uploaded(field: str, value: object, uploads: Uploads) -> tuple[Path, str]:
         raise InvalidRequest(field, None if value is None else "something else", "a file that was uploaded here")
     name = value.get("orig_name")
     return Path(path), name if isinstance(name, str) and name else Path(path).name
+
+
+async def uploaded_pictures(values: Mapping[str, Any], uploads: Uploads) -> dict[str, Any]:
+    """The raw values of a request, what its picture files hold in their place. Raises InvalidRequest."""
+    files = {field.name: await uploaded_bytes(field.name, values.get(field.name), uploads, MAX_BYTES)
+             for field in PICTURES}  # fmt: skip
+    return {**values, **files}
 
 
 async def uploaded_bytes(field: str, value: object, uploads: Uploads, most: int) -> bytes | None:

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     `data_dir` has the visitors' history: `history_mb` of pictures in all, `history_per_owner` of one visitor, for
     `history_days`. A job goes on for `reload_seconds` while no page watches it.
     `wildcards_dir` has the lists that __name__ in a prompt draws from: name.txt, a choice a line, read at the start.
+    `upscalers_dir` has networks that enlarge pictures in a second pass, .safetensors files, looked at at the start.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
@@ -44,6 +45,7 @@ class Settings(BaseSettings):
     base_model: str = ""
     adapters_dir: Path | None = None
     wildcards_dir: Path | None = None
+    upscalers_dir: Path | None = None
     host: str = ""
     port: int = Field(7860, ge=1, le=65535)
     queue_size: int = Field(64, ge=1, le=1000)
@@ -80,7 +82,7 @@ class Settings(BaseSettings):
     def _upper(cls, value: str) -> str:
         return value.upper()
 
-    @field_validator("adapters_dir", "wildcards_dir")
+    @field_validator("adapters_dir", "wildcards_dir", "upscalers_dir")
     @classmethod
     def _folder(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_dir():

@@ -12,10 +12,10 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from lora.errors import AtelierError
-from pipeline.engine import DenoiseStep, Generation
+from pipeline.engine import DenoiseStep, Finished, Generation
 
 # What a run tells; an error is told as what it is.
-Item = DenoiseStep | Generation | AtelierError
+Item = DenoiseStep | Finished | Generation | AtelierError
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ async def newest(
 ) -> AsyncGenerator[Item | None]:
     """Run the generator that `start` makes in one thread of `executor` and yield what it yields.
 
-    A DenoiseStep that the viewer had no time for gives way to what follows it; a Generation or an exception never does.
+    A DenoiseStep that the viewer had no time for gives way to what follows it; a picture or an exception never does.
     Steps come at least `apart()` seconds one after the other: each goes through all of the web server.
     None comes first, as soon as the run is on its way: what the viewer does with it costs the run nothing. It comes
     after `pulse` seconds without news too, for gradio notices only at a yield that its viewer has gone.

@@ -30,6 +30,8 @@ class Objective:
     def __init__(self, components: Components, examples: Sequence[Example], config: TrainingConfig):
         if not examples:
             raise InvalidRequest("images", None, "at least one picture")
+        if components.inpaints:
+            raise ModelError("A model that was trained to paint into pictures cannot be adapted; its base can.")
         self.components, self.config = components, config
         self.noise = components.family.noising(components.scheduler_config)
         self.side = config.resolution or components.side

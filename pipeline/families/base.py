@@ -56,7 +56,12 @@ class Components:
     @property
     def latent_channels(self) -> int:
         """Channels of the latents."""
-        return self.denoiser.config.in_channels
+        return self.vae.config.latent_channels
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether the denoiser was trained to paint into pictures: beside the latents it sees a mask and the rest."""
+        return self.denoiser.config.in_channels == 2 * self.latent_channels + 1
 
     @property
     def side(self) -> int:
@@ -73,14 +78,15 @@ class Family(ABC):
     """One model family.
 
     `marks` say how it is called and how its adapters are known, `pipeline` is the class that a model's folder names,
-    `encoders` are (tokenizer, text encoder) and `denoiser` the name of the denoising model in it. `ays` are the ten
-    time steps of Align Your Steps, where there are any; `kohya_versions` are (width of its text, what kohya's
-    tools call a base). `steps` and `guidance_scale` are those of a model of which
-    nothing more is known.
+    `inpainting` the one of a model that was trained to paint into pictures. `encoders` are (tokenizer, text encoder)
+    and `denoiser` the name of the denoising model in it. `ays` are the ten time steps of Align Your Steps, where there
+    are any; `kohya_versions` are (width of its text, what kohya's tools call a base). `steps` and `guidance_scale` are
+    those of a model of which nothing more is known.
     """
 
     marks: FamilyMarks
     pipeline: str
+    inpainting: str | None = None
     encoders: tuple[tuple[str, str], ...]
     denoiser = "unet"
     ays: tuple[int, ...] = ()
@@ -244,10 +250,11 @@ def register(family: F) -> F:
 
 def family_of(pipeline: str) -> Family:
     """The family whose models name this class of diffusers. Raises ModelError."""
-    if pipeline not in _REGISTERED:
-        *others, last = _REGISTERED
-        raise ModelError(f"BASE_MODEL is a {pipeline}; {', '.join(others)} and {last} are supported.")
-    return _REGISTERED[pipeline]
+    for family in registered():
+        if pipeline in (family.pipeline, family.inpainting):
+            return family
+    *others, last = _REGISTERED
+    raise ModelError(f"BASE_MODEL is a {pipeline}; {', '.join(others)} and {last} are supported.")
 
 
 def registered() -> tuple[Family, ...]:

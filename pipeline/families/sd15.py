@@ -18,7 +18,7 @@ class StableDiffusion(Family):
         text_width=768,
         metadata="sd_v1|diffusion-v1",
     )
-    pipeline = "StableDiffusionPipeline"
+    pipeline, inpainting = "StableDiffusionPipeline", "StableDiffusionInpaintPipeline"
     encoders = (("tokenizer", "text_encoder"),)
     kohya_versions = ((768, "sd_v1"), (1024, "sd_v2"))
     ays = tuple(cast(list[int], AysSchedules["StableDiffusionTimesteps"]))

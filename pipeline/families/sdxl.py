@@ -20,7 +20,7 @@ class StableDiffusionXL(Family):
         second_text_encoder=True,
         metadata="sdxl|xl-v1",
     )
-    pipeline = "StableDiffusionXLPipeline"
+    pipeline, inpainting = "StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline"
     encoders = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
     kohya_versions = ((2048, "sdxl_base_v1-0"),)
     ays = tuple(cast(list[int], AysSchedules["StableDiffusionXLTimesteps"]))

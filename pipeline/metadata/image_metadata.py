@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from lora.errors import Described, TooLong
+from lora.errors import TooLong, Untold
 from pipeline.metadata.infotext import MAX_INFOTEXT
 from pipeline.metadata.parts import MAX_BYTES, exif, taken_apart
 
@@ -25,7 +25,7 @@ def image_metadata(file: BinaryIO, field: str = "file") -> str:
             texts[name] = _comment(exif(data)[1][:MAX_TEXT]) if kind == b"eXIf" else _text(kind, bytes(data))
     found = next((texts[name] for name in NAMES if texts.get(name, "").strip()), "")
     if not found:
-        raise Described(field, "a picture that does not say how it was made", "one that does, as A1111 writes it")
+        raise Untold(field)
     if len(found) > MAX_INFOTEXT:
         raise TooLong(field, f"a picture with {len(found)} characters of text", f"one of at most {MAX_INFOTEXT}")
     return found

@@ -28,8 +28,9 @@ SCHEDULE_TYPES = {
 }  # fmt: skip
 # What A1111 users know stands where they look for it; fields that are ours alone come after.
 ORDER = (
-    "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Clip skip", "Denoising strength",
-    "Hires upscale", "Hires steps", "Hires upscaler", "Hires strength",
+    "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Variation seed",
+    "Variation seed strength", "Clip skip", "Denoising strength", "Mask blur", "Tiling", "Hires upscale", "Hires steps",
+    "Hires upscaler", "Hires strength",
 )  # fmt: skip
 LAST = ("Lora hashes", "Version")
 # The names of ComfyUI, which Fooocus writes too.
@@ -85,6 +86,7 @@ def _written(details: Mapping, index: int, table: Sequence[Field]) -> dict[str, 
     hires, strength = details["hires"], details["strength"]
     # The second pass's values stand together in the details.
     values = {**details, "seed": details["seeds"][index], **{f"hires_{k}": v for k, v in (hires or {}).items()}}
+    values["variation_seed"] = next(iter(details["variation_seeds"][index:]), None)
     fields = {
         field.infotext: field.written(values[field.name])
         for field in table

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from lora.adapter import Adapter
 from lora.errors import AtelierError, InvalidRequest, shown
 from pipeline.metadata import infotext
-from pipeline.request.fields import defaults
+from pipeline.request.fields import OUTPAINTED, defaults
 from pipeline.request.limits import Limits
 from pipeline.request.mix import adapter_mix
-from pipeline.request.request import FIELDS, GenerationRequest
+from pipeline.request.request import FIELDS, PICTURES, GenerationRequest
 
 # Of the adapters that a text names; a request takes fewer.
 MAX_USES = 50
@@ -21,7 +22,8 @@ def unsaid(limits: Limits) -> dict:
     """What a request is where its picture says nothing: of everything that a picture can say."""
     neutral = {field.name: field.neutral for field in FIELDS if field.neutral is not None}
     values = defaults(limits, FIELDS) | neutral | {"prompt": ""}
-    return {name: value for name, value in values.items() if name not in ("image", "normalize_adapters", "metadata")}
+    pictures = {field.name for field in PICTURES}
+    return {name: value for name, value in values.items() if name not in pictures | {"normalize_adapters", "metadata"}}
 
 
 def restore(text: str, limits: Limits, adapters: Sequence[Adapter], model: str) -> tuple[dict, list[str]]:
@@ -33,8 +35,15 @@ def restore(text: str, limits: Limits, adapters: Sequence[Adapter], model: str) 
     other: dict = read.pop("other")
     notes: list[str] = []
     read["adapters"] = _adapters(read.get("adapters", []), other, adapters, notes)
+    # Without the picture there is nothing to paint beyond.
+    beyond = {name.removeprefix("outpaint_"): read.pop(name, 0) for name in chain(*OUTPAINTED.values())}
+    around = ", ".join(f"{pixels} pixels at the {end}" for end, pixels in beyond.items() if pixels)
     values = _valid(unsaid(limits) | read, unsaid(limits), limits, adapters, notes)
-    if "strength" in read:
+    if around:
+        notes.append(f"It was painted beyond another picture, which is not in the file: {around}.")
+    elif "mask_blur" in read:
+        notes.append("It was painted into another picture, inside of a mask; both are not in the file.")
+    elif "strength" in read:
         notes.append("It was painted over another picture, which is not in the file.")
     if (painter := other.get("Model") or other.get("base_model")) and painter != model:
         notes.append(f"It was painted by the model {shown(painter)}; this one is {model}.")

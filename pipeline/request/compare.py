@@ -11,7 +11,8 @@ from typing import Any
 from lora.adapter import Adapter
 from lora.errors import InvalidRequest, TooLong, shown
 from pipeline.request.checks import choice
-from pipeline.request.request import GenerationRequest, Limits
+from pipeline.request.fields import PictureFile, Seed
+from pipeline.request.request import FIELDS, GenerationRequest, Limits
 from pipeline.text.variants import MAX_CHARACTERS, Wildcards
 
 MAX_CELLS = 64
@@ -21,8 +22,9 @@ AXES = {
     "guidance_scale": "Guidance", "seed": "Seed",
 }  # fmt: skip
 _NUMBER = r"(-?\d{1,10}(?:\.\d{1,6})?)"
-# As in A1111: 1-5, 1-9 (+2), 0-1 [5].
+# As in A1111: 1-5, 1-9 (+2), 0-1 [5]; and in words: 0..1 step 0.25.
 _RANGE = re.compile(rf"{_NUMBER}\s*-\s*{_NUMBER}\s*(?:\(\+?{_NUMBER}\)|\[(\d{{1,4}})\])?", re.ASCII)
+_STEPPED = re.compile(rf"{_NUMBER}\s*\.\.\s*{_NUMBER}(?:\s+step\s+{_NUMBER})?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,28 +48,36 @@ class Cell:
     column: int
     row: int
     request: GenerationRequest
+    page: int = 0
 
 
 @dataclass(frozen=True)
 class Grid:
-    """One or two axes and their cells, row by row."""
+    """One to three axes and their cells, row by row and page by page, each value of z being a page."""
 
     x: Axis
     y: Axis | None
     cells: tuple[Cell, ...]
+    z: Axis | None = None
+
+    @property
+    def pages(self) -> "tuple[Grid, ...]":
+        """The pages, each a grid of two axes."""
+        count = len(self.z.values) if self.z else 1
+        return tuple(Grid(self.x, self.y, tuple(c for c in self.cells if c.page == page)) for page in range(count))
 
     @property
     def public(self) -> dict:
         """The axes, for callers."""
-        x, y = (axis and asdict(axis) | {"title": axis.title} for axis in (self.x, self.y))
-        return {"x": x, "y": y, "columns": len(self.x.values),
-                "rows": len(self.y.values) if self.y else 1}  # fmt: skip
+        x, y, z = (axis and asdict(axis) | {"title": axis.title} for axis in (self.x, self.y, self.z))
+        columns, rows, pages = (len(axis.values) if axis else 1 for axis in (self.x, self.y, self.z))
+        return {"x": x, "y": y, "z": z, "columns": columns, "rows": rows, "pages": pages}
 
     @property
     def infotext(self) -> dict[str, str]:
         """The axes as A1111 writes them below the text of the first picture."""
         fields = {"Script": "X/Y/Z plot"}
-        for sign, axis in (("X", self.x), ("Y", self.y)):
+        for sign, axis in (("X", self.x), ("Y", self.y), ("Z", self.z)):
             if axis:
                 fields |= {f"{sign} Type": axis.title, f"{sign} Values": ", ".join(axis.labels)}
         return fields
@@ -80,7 +90,7 @@ def grid(
     find_adapter: Callable[[str], Adapter],
     wildcards: Wildcards | None = None,
 ) -> Grid:
-    """Check the values of a request and the axes over it: `x_axis`, `x_values`, and `y_axis`, `y_values` or neither.
+    """Check the values of a request and the axes over it: `x_axis`, `x_values`, and the same of y and of z, or neither.
 
     On the axis `adapter` each style is on alone ("" is none), at the weight that it has in `adapters` or 1.
     `adapter_weight` sets the weight of the one that is on. `prompt` replaces its first value, words of the prompt or
@@ -93,27 +103,30 @@ def grid(
     if base.num_images != 1:
         raise InvalidRequest("num_images", base.num_images, "1 in a comparison, where each cell is one picture")
     # Drawn and decoded once: what is equal in all cells is to be equal.
-    given = {**values, "seed": base.seed, "image": base.image}
-    x, y = _axis("x", axes, find_adapter), _axis("y", axes, find_adapter)
+    once = (field.name for field in FIELDS if isinstance(field, Seed | PictureFile))
+    given = {**values, **{name: getattr(base, name) for name in once}}
+    x, y, z = (_axis(side, axes, find_adapter) for side in "xyz")
     if x is None:
         raise InvalidRequest("x_axis", axes.get("x_axis"), "one of " + ", ".join(AXES))
-    _check_pair(x, y, given)
+    _check_sides(x, y, z, given)
     cells = []
-    for row, below in enumerate(y.values if y else (None,)):
-        for column, beside in enumerate(x.values):
-            settings = [(x, beside), *([(y, below)] if y else [])]
-            # The style first, for its strength is set on what is on.
-            changed = given
-            for axis, value in sorted(settings, key=lambda pair: pair[0].name != "adapter"):
-                changed = _SETTERS.get(axis.name, _plain)(changed, axis, value)
-            cells.append(Cell(column, row, create(changed)))
-    return Grid(x, y, tuple(cells))
+    for page, behind in enumerate(z.values if z else (None,)):
+        for row, below in enumerate(y.values if y else (None,)):
+            for column, beside in enumerate(x.values):
+                settings = [(x, beside), *([(y, below)] if y else []), *([(z, behind)] if z else [])]
+                # The style first, for its strength is set on what is on.
+                changed = given
+                for axis, value in sorted(settings, key=lambda pair: pair[0].name != "adapter"):
+                    changed = _SETTERS.get(axis.name, _plain)(changed, axis, value)
+                cells.append(Cell(column, row, create(changed), page))
+    return Grid(x, y, tuple(cells), z)
 
 
 def listed(name: str, text: str) -> list:
     """The values of an axis as somebody writes them: separated by commas, "quoted, where, they, have some".
 
-    Numbers may be ranges, as in A1111: 1-5, 1-9 (+2), 0-1 [5]. What is no number stays as it is, to be refused.
+    Numbers may be ranges: 0..1 step 0.25, and as in A1111: 1-5, 1-9 (+2), 0-1 [5]. What is no number stays as it is, to
+    be refused.
     """
     words = next(csv.reader([" ".join(text.split())], skipinitialspace=True), [])
     words = [word.strip() for word in words if word.strip()]
@@ -148,14 +161,17 @@ def _label(name: str, value: object, find_adapter: Callable[[str], Adapter]) -> 
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _check_pair(x: Axis, y: Axis | None, given: Mapping) -> None:
+def _check_sides(x: Axis, y: Axis | None, z: Axis | None, given: Mapping) -> None:
     """Raise InvalidRequest for axes that do not go together or not with this request."""
-    names = {x.name} | ({y.name} if y else set())
-    if y and x.name == y.name:
-        raise InvalidRequest("y_axis", y.name, "another one than x_axis, or empty")
-    columns, rows = len(x.values), len(y.values) if y else 1
-    if columns * rows > MAX_CELLS:
-        raise TooLong("grid", f"{columns} x {rows} = {columns * rows} pictures", f"of at most {MAX_CELLS}")
+    names: dict[str, str] = {}
+    for side, axis in (("x", x), ("y", y), ("z", z)):
+        if axis and (other := names.get(axis.name)):
+            raise InvalidRequest(f"{side}_axis", axis.name, f"another one than {other}_axis, or empty")
+        if axis:
+            names[axis.name] = side
+    counts = [len(axis.values) for axis in (x, y, z) if axis]
+    if (cells := math.prod(counts)) > MAX_CELLS:
+        raise TooLong("grid", f"{' x '.join(map(str, counts))} = {cells} pictures", f"of at most {MAX_CELLS}")
     uses = given.get("adapters") or []
     if "adapter_weight" in names and "adapter" not in names and len(uses) != 1:
         allowed = "1 long where adapter_weight is an axis and adapter is not"
@@ -194,10 +210,10 @@ _SETTERS = {"adapter": _style, "adapter_weight": _strength, "prompt": _words}
 
 
 def _numbers(word: str) -> list:
-    if not (found := _RANGE.fullmatch(word)):
+    if not (found := _STEPPED.fullmatch(word) or _RANGE.fullmatch(word)):
         return [_number(word)]
     first, last = _number(found[1]), _number(found[2])
-    count = int(found[4]) if found[4] else None
+    count = int(found[4]) if found.re is _RANGE and found[4] else None
     if count == 1 or first == last:
         return [first]
     step = (last - first) / (count - 1) if count else abs(_number(found[3] or "1")) * math.copysign(1, last - first)

@@ -6,10 +6,13 @@ from typing import Any, TypedDict, cast
 from pipeline.request.fields import Field
 from pipeline.request.request import FIELDS
 
-# Of the record's form. 1 had no version in it, and lacked fields that came later.
-VERSION = 2
+# Of the record's form. 1 had no version in it; older ones lack fields that came later.
+VERSION = 3
 # Fields of a request that the record says in another form, or not at all.
-_OTHERWISE = {"adapters", "image", "metadata", "normalize_adapters", "num_images", "strength"}
+_OTHERWISE = {
+    "adapters", "image", "mask", "mask_blur", "metadata", "normalize_adapters", "num_images", "strength",
+    "variation_seed",
+}  # fmt: skip
 
 
 class SecondPass(TypedDict):
@@ -27,8 +30,9 @@ class Details(TypedDict, total=False):
     """How a set of pictures was made: these, and every other field of the request by its name. Ready for JSON.
 
     `prompts` and `negative_prompts` are those of each picture, its variants drawn; `strength` is None where painting
-    began from noise; `adapters` say how they fitted; `adapters_scale` is what normalising came to; `timings` are
-    seconds by stage.
+    began from noise; `mask` is the share of the pixels that were painted anew, None where all were, as is `mask_blur`;
+    `variation_seeds` are those of each picture, if there were any; `adapters` say how they fitted; `adapters_scale` is
+    what normalising came to; `timings` are seconds by stage.
     """
 
     version: int
@@ -46,9 +50,12 @@ class Details(TypedDict, total=False):
     guidance_scale: float
     scheduler: str
     strength: float | None
+    mask: float | None
+    mask_blur: int | None
     hires: SecondPass | None
     seed: int
     seeds: list[int]
+    variation_seeds: list[int]
     profile: str
     timings: dict[str, float]
 
@@ -59,12 +66,21 @@ def of_request(request: Any, table: Sequence[Field] = FIELDS) -> dict[str, Any]:
     return {name: getattr(request, name) for name in names}
 
 
+def of_first(whole: Details, count: int) -> Details:
+    """The record of a batch as if it had only its first `count` pictures."""
+    return {
+        **whole, "seeds": whole["seeds"][:count], "variation_seeds": whole["variation_seeds"][:count],
+        "prompts": whole["prompts"][:count], "negative_prompts": whole["negative_prompts"][:count],
+    }  # fmt: skip
+
+
 def upgraded(stored: Mapping[str, Any]) -> Details:
     """A record of any version as one of this; what an older one does not say, it did without."""
     if stored.get("version") == VERSION:
         return cast(Details, stored)
     neutral = {field.name: field.neutral for field in FIELDS if field.neutral is not None}
     missing: dict[str, Any] = {
-        "strength": None, "hires": None, "tokens": {}, "clamped": [], "adapters": [], "adapters_scale": 1.0,
+        "strength": None, "mask": None, "mask_blur": None, "variation_seeds": [], "hires": None, "tokens": {},
+        "clamped": [], "adapters": [], "adapters_scale": 1.0,
     }  # fmt: skip
     return cast(Details, missing | neutral | dict(stored) | {"version": VERSION})

@@ -14,14 +14,16 @@ from functools import cache
 from typing import Any, ClassVar
 
 from lora.adapter import Adapter, AdapterMix
-from lora.errors import InvalidRequest
+from lora.errors import Described, InvalidRequest
 from pipeline.request import checks
 from pipeline.request.limits import MAX_STEPS, Limits
 from pipeline.request.mix import ADAPTER, MAX_ADAPTERS, adapter_mix, with_tags, without_tags
-from pipeline.request.picture import Picture
+from pipeline.request.picture import UNREAD, WHITE, Mode, Picture
 
 # A bound or default that a model has of its own, under this name of Limits.
 Own = str
+# Of each side of the frame what is new at its two ends; the picture to start from fills the rest.
+OUTPAINTED = {"width": ("outpaint_left", "outpaint_right"), "height": ("outpaint_top", "outpaint_bottom")}
 
 
 @dataclass(frozen=True)
@@ -210,32 +212,36 @@ class Switch(Field):
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Field):
-    """One of a few words. `written_as` are those that a picture's text has for them."""
+    """One of a few words, which may be a model's own. `written_as` are those that a picture's text has for some."""
 
     type = str
-    options: tuple[str, ...]
-    written_as: tuple[str, ...] = ()
+    options: tuple[str, ...] | Own
+    written_as: tuple[tuple[str, str], ...] = ()
 
     def bounds(self, limits):
         """The options as they are written."""
-        return {"options": " or ".join(self.options)}
+        *others, last = self._options(limits)
+        return {"options": f"{', '.join(others)} or {last}"}
 
     def check(self, given):
         """As it is."""
-        return checks.choice(self.name, given.values[self.name], self.options)
+        return checks.choice(self.name, given.values[self.name], self._options(given.limits))
 
     def shape(self, limits):
         """An enumeration."""
-        return {"type": "string", "enum": [*self.options]}
+        return {"type": "string", "enum": [*self._options(limits)]}
 
     def written(self, value):
         """In the words of a picture's text."""
-        return dict(zip(self.options, self.written_as)).get(value, value)
+        return dict(self.written_as).get(value, value)
 
     def read(self, text):
-        """The option whose word the text begins with, else the first."""
-        said = (option for option, word in zip(self.options, self.written_as or self.options) if text.startswith(word))
-        return next(said, self.options[0])
+        """The option of a word, which may go on in brackets, else the text."""
+        said = (option for option, word in self.written_as if text == word or text.startswith(f"{word} ("))
+        return next(said, text)
+
+    def _options(self, limits: Limits) -> tuple[str, ...]:
+        return getattr(limits, self.options) if isinstance(self.options, str) else self.options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,17 +265,29 @@ class Preset(Field):
 
 @dataclass(frozen=True, kw_only=True)
 class PictureFile(Field):
-    """The bytes of a picture file, or None."""
+    """The bytes of a picture file, or None. A `mask` is read as grey and may not be all black."""
 
     type = bytes
+    mask: bool = False
+
+    @property
+    def mode(self) -> Mode:
+        """As Pillow calls it."""
+        return "L" if self.mask else "RGB"
 
     def check(self, given) -> Picture | None:
-        """Decoded and cut to the size of the request; where that is not allowed, to the model's."""
-        raw = given.values[self.name]
-        size = {side: given.values[side] for side in ("width", "height")}
-        if not all(isinstance(side, int) and 0 < side <= given.limits.size_max for side in size.values()):
-            size = {side: getattr(given.limits, side) for side in size}
-        return None if raw is None else Picture.read(raw, **size)
+        """Decoded and cut to the size of the request but what is outpainted; where that is none, to the model's."""
+        if (raw := given.values[self.name]) is None:
+            return None
+        size = {side: getattr(given.limits, side) for side in OUTPAINTED}
+        # A size that is not allowed is told by its own row.
+        with suppress(TypeError, ValueError, OverflowError):
+            asked = inner_size(given.values)
+            size = asked if all(0 < side <= given.limits.size_max for side in asked.values()) else size
+        picture = Picture.read(raw, **size, name=self.name, mode=self.mode)
+        if self.mask and picture is not UNREAD and not any(picture.image().histogram()[WHITE:]):
+            raise Described(self.name, "all black", "white where the picture is to be painted anew")
+        return picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,6 +307,11 @@ class Adapters(Field):
     def shape(self, limits):
         """A list of objects."""
         return {"type": "array", "maxItems": MAX_ADAPTERS, "items": ADAPTER}
+
+
+def inner_size(values: Mapping[str, Any]) -> dict[str, int]:
+    """Width and height of a request without what is outpainted. Raises TypeError and the like for no numbers."""
+    return {side: int(values[side] - sum(values[end] for end in ends)) for side, ends in OUTPAINTED.items()}
 
 
 def read_number(text: str) -> float | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 SEEDS = 2**32
-MAX_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_HIRES_SCALE = 150, 30.0, 4, 4.0
+MAX_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_HIRES_SCALE, MAX_MASK_BLUR = 150, 30.0, 4, 4.0, 64
 UPSCALERS = ("pixels", "latent")
 
 
@@ -13,7 +13,7 @@ class Limits:
 
     `hires_size_max` bounds a side of the larger picture of the second pass, `clip_skip_max` the layers that a text
     encoder can spare. `refused`: presets that do not work on this model, and in words what to use; `step_caps`: the
-    most steps of some.
+    most steps of some; `upscalers` are what a second pass can enlarge by.
     """
 
     schedulers: tuple[str, ...]
@@ -30,3 +30,4 @@ class Limits:
     clip_skip_max: int = 10
     refused: tuple[tuple[str, str], ...] = ()
     step_caps: tuple[tuple[str, int], ...] = ()
+    upscalers: tuple[str, ...] = UPSCALERS

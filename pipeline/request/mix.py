@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from lora.adapter import Adapter, AdapterMix, AdapterUse
-from lora.errors import InvalidRequest, TooLong
+from lora.errors import InvalidRequest, TooLong, UnknownAdapter
 from pipeline.request.checks import real
 from pipeline.text.variants import adapter_tags
 
@@ -87,6 +87,17 @@ def trigger_words(prompt: str, adapters: Sequence[Adapter]) -> dict[str, list[st
         "present": [word for word, found in zip(words, inside) if found],
         "missing": [word for word, found in zip(words, inside) if not found],
     }
+
+
+def unknown_tags(prompt: str, find_adapter: Callable[[str], Adapter]) -> list[str]:
+    """What <lora:...> tags of the prompt name though there is none: a request with it is refused."""
+    unknown = []
+    for name in dict.fromkeys(name for name, _ in adapter_tags(prompt)[1]):
+        try:
+            find_adapter(name)
+        except UnknownAdapter:
+            unknown.append(name)
+    return unknown
 
 
 def adapter_ids(value: object, find_adapter: Callable[[str], Adapter]) -> tuple[Adapter, ...]:

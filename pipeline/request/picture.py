@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Literal
 
 from PIL import Image, ImageOps
 
@@ -28,24 +29,32 @@ _TURNS = (
 )  # fmt: skip
 # All that Pillow is known to raise for a file that is damaged or lies about itself.
 _DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+Mode = Literal["RGB", "L"]
+# In a mask, what is at least as light as this is white.
+WHITE = 128
 
 
 @dataclass(frozen=True)
 class Picture:
-    """RGB of 8 bits a channel: `pixels` are width * height * 3 bytes, row by row. Plain data, so that it pickles."""
+    """8 bits a channel, RGB or, in mode "L", grey: `pixels` are width * height * 3 bytes, or * 1, row by row.
+
+    Plain data, so that it pickles.
+    """
 
     width: int
     height: int
     pixels: bytes = field(repr=False)
+    mode: Mode = "RGB"
 
     @classmethod
-    def read(cls, data: object, width: int, height: int, name: str = "image") -> "Picture":
-        """Decode a PNG, JPEG or WebP file: upright, alpha on white, cut about its centre and resized.
+    def read(cls, data: object, width: int, height: int, name: str = "image", mode: Mode = "RGB") -> "Picture":
+        """Decode a PNG, JPEG or WebP file: upright, cut about its centre and resized, alpha on white, or of a grey one
+        on black.
 
         One that was read at that size is taken as it is, and so is UNREAD. Raises InvalidRequest naming the field
         `name`; what would be too large or take too long is refused by its parts, undecoded.
         """
-        if isinstance(data, cls) and (data is UNREAD or (data.width, data.height) == (width, height)):
+        if isinstance(data, cls) and (data is UNREAD or (data.width, data.height, data.mode) == (width, height, mode)):
             return data
         if not isinstance(data, bytes):
             raise InvalidRequest(name, data, ALLOWED)
@@ -56,15 +65,15 @@ class Picture:
             image = Image.open(io.BytesIO(bare), formats=(form,))
             # A JPEG decodes to a fraction of its size in less time and memory.
             image.draft(None, (2 * max(width, height),) * 2)
-            fitted = _fitted(image, (width, height) if turned < 5 else (height, width))
+            fitted = _fitted(image, (width, height) if turned < 5 else (height, width), mode)
         except _DAMAGED:
             raise InvalidRequest(name, "damaged", ALLOWED) from None
         upright = fitted.transpose(_TURNS[turned - 2]) if turned > 1 else fitted
-        return cls(width, height, upright.tobytes())
+        return cls(width, height, upright.tobytes(), mode)
 
     def image(self) -> Image.Image:
         """As Pillow has it."""
-        return Image.frombytes("RGB", (self.width, self.height), self.pixels)
+        return Image.frombytes(self.mode, (self.width, self.height), self.pixels)
 
 
 # Stands for a picture that is decoded elsewhere, or never: a request with it can be judged, not painted.
@@ -119,8 +128,8 @@ def _size(form: str, part: Part) -> tuple[int, int]:
     return 0, 0
 
 
-def _fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Cut and resized, then brought to RGB: the other way round there would be several copies of a large picture."""
+def _fitted(image: Image.Image, size: tuple[int, int], mode: Mode) -> Image.Image:
+    """Cut and resized, then brought to a mode: the other way round there would be several copies of a large picture."""
     if image.mode in ("1", "P") or "transparency" in image.info:
         # No mean of two colours is one that stands in the palette, or that means "transparent".
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -129,6 +138,6 @@ def _fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
         # 16 bits a channel, which Pillow would cut off at 255.
         small = small.convert("I").point(lambda value: value / 257).convert("L")
     if not small.has_transparency_data:
-        return small.convert("RGB")
-    over = small.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", size, "white"), over).convert("RGB")
+        return small.convert(mode)
+    under = Image.new("RGBA", size, "white" if mode == "RGB" else "black")
+    return Image.alpha_composite(under, small.convert("RGBA")).convert(mode)

@@ -8,11 +8,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Self
 
 from lora.adapter import Adapter, AdapterMix, normalized
-from lora.errors import AtelierError, InvalidRequest, together
+from lora.errors import AtelierError, Described, InvalidRequest, together
 from pipeline.request.fields import (
+    OUTPAINTED,
     Adapters,
     Choice,
     Given,
@@ -26,16 +28,32 @@ from pipeline.request.fields import (
     Text,
     Whole,
     defaults,
+    inner_size,
     row,
     rows,
 )
-from pipeline.request.limits import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, SEEDS, UPSCALERS, Limits
+from pipeline.request.limits import (
+    MAX_GUIDANCE,
+    MAX_HIRES_SCALE,
+    MAX_IMAGES,
+    MAX_MASK_BLUR,
+    SEEDS,
+    UPSCALERS,
+    Limits,
+)
 from pipeline.request.mix import MAX_ADAPTERS
 from pipeline.request.picture import Picture
 from pipeline.text.prompt import CHUNK, MAX_CHUNKS
 from pipeline.text.variants import Wildcards, adapter_tags, expand
 
 _SIDE = "pixels, {low} to {high}, a multiple of {step}"
+
+
+def _beyond(side: str, end: str) -> Any:
+    """A row for the pixels of a side of the frame that are new at one end of it."""
+    words = f"pixels of {side} at the {end} that are painted beyond image, {{low}} to {{high}}, a multiple of {{step}}"
+    return row(Whole(help=words, low=0, high="size_max", step="size_step", default=0, neutral=0,
+                     infotext=f"Outpaint {end}"))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,10 +80,16 @@ class GenerationRequest:
     (Kynkäänniemi et al. 2024). `eta` is the noise that DDIM and TCD add at each step, as a share of what DDPM adds
     (Song et al. 2021); others ignore it.
 
-    With an `image` painting begins at that picture, noised by `strength`: only that share of the steps runs. A
-    `hires_scale` above 1 adds a second pass on the first one's picture enlarged, by its "latent" or its "pixels": the
-    last `hires_strength` of `hires_steps` (0: as many as `steps`). What counts in shares of the way, adapters, guidance
-    and [a:b:0.5], counts within the steps that run in each pass.
+    With an `image` painting begins at that picture, noised by `strength`: only that share of the steps runs. Above 1
+    `hires_scale` adds a second pass on the first one's picture enlarged, its "latent", its "pixels", or these by
+    the network of that name: the last `hires_strength` of `hires_steps` (0: as many as `steps`). What counts in shares
+    of the way, adapters, guidance and [a:b:0.5], counts within the steps that run in each pass.
+
+    With a `mask`, what is white in it is painted anew and fades into the rest over `mask_blur` pixels; what is black
+    stays as it is. What is outpainted is new, too: the image is fitted into the rest of the frame, `inner_size`.
+
+    Above a `variation_strength` of 0 all images have the same seed, and noise turned towards that of `variation_seed`
+    + i. With `tiling` what leaves the picture on one side comes in on the other.
 
     `texts` are (prompt, negative prompt) of each image, its variants drawn by its seed. Pickles, since it crosses into
     GPU workers.
@@ -112,8 +136,9 @@ class GenerationRequest:
         Number(help="{low} to {high}, the share of hires_steps that run", low=0, high=1, default=0.5)
     )
     hires_upscaler: str = row(
-        Choice(help="what is enlarged, {options}", options=UPSCALERS, default=UPSCALERS[0], infotext="Hires upscaler",
-               written_as=("Lanczos", "Latent"))
+        Choice(help="what is enlarged, or by which network of UPSCALERS_DIR: {options}", options="upscalers",
+               default=UPSCALERS[0], infotext="Hires upscaler",
+               written_as=(("pixels", "Lanczos"), ("latent", "Latent")))
     )  # fmt: skip
     clip_skip: int = row(
         Layers(help="0 to {high}; 0 is the model's usual text layer (A1111's \"Clip skip\" less one)", low=0,
@@ -135,6 +160,28 @@ class GenerationRequest:
                infotext="Eta")
     )  # fmt: skip
     metadata: bool = row(Switch(help="write into the PNG how it was made", default=True))
+    mask: Picture | None = row(
+        PictureFile(help="a picture file, cut as image is: where it is white image is painted anew, black stays as it "
+                    "is", mask=True)
+    )  # fmt: skip
+    mask_blur: int = row(
+        Whole(help="{low} to {high} pixels inside of what is white, over which the new fades into what stays", low=0,
+              high=MAX_MASK_BLUR, default=4, infotext="Mask blur")
+    )  # fmt: skip
+    outpaint_left: int = _beyond("width", "left")
+    outpaint_right: int = _beyond("width", "right")
+    outpaint_top: int = _beyond("height", "top")
+    outpaint_bottom: int = _beyond("height", "bottom")
+    variation_seed: int = row(
+        Seed(help="0 to {high}, or -1 to draw one; where variation_strength is above 0, picture i has seed and "
+             "variation_seed + i", low=-1, high=SEEDS - 1, default=-1, infotext="Variation seed")
+    )  # fmt: skip
+    variation_strength: float = row(
+        Number(help="{low} to {high}, how far the noise of seed is turned towards that of variation_seed", low=0,
+               high=1, default=0.0, neutral=0.0, infotext="Variation seed strength")
+    )  # fmt: skip
+    tiling: bool = row(Switch(help="a picture whose edges fit together, to be laid as tiles", default=False,
+                              infotext="Tiling"))  # fmt: skip
 
     texts: tuple[tuple[str, str], ...]
     passes: tuple[Pass, ...]
@@ -149,8 +196,8 @@ class GenerationRequest:
     ) -> Self:
         """Check raw values as they come from a widget or a caller; those that are absent take the profile's default.
 
-        `seed` -1 draws one. `image` is the bytes of a PNG, JPEG or WebP file. Adapters that the prompt names as
-        <lora:id:weight> or, where the text encoders have a weight of their own, <lora:id:weight:text_weight> come on
+        `seed` -1 draws one. `image` and `mask` are the bytes of PNG, JPEG or WebP files. Adapters that the prompt names
+        as <lora:id:weight> or, where the text encoders have a weight of their own, <lora:id:weight:text_weight> come on
         top of `adapters`; `wildcards` are the lists that __name__ draws from.
 
         Raises InvalidRequest, or what `find_adapter` raises for an id that it does not know; where more than one thing
@@ -163,14 +210,18 @@ class GenerationRequest:
         for field in table:
             with _noted(problems):
                 made[field.name] = field.check(given)
-        with _noted(problems):
-            _check_guidance(made)
+        for check in (_check_guidance, _check_start, _check_room):
+            with _noted(problems):
+                check(made, limits)
         with _noted(problems):
             made["passes"] = _passes(made, limits)
         with _noted(problems):
             made["texts"] = _texts(made, wildcards)
         if problems:
             raise together(problems)
+        if not made["variation_strength"]:
+            # Drawn for nothing it would tell apart what is the same.
+            made["variation_seed"] = 0
         return cls(**made)
 
     @property
@@ -181,7 +232,23 @@ class GenerationRequest:
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seed of each image: each paints the same picture as a request for it alone."""
-        return seeds(self.seed, self.num_images)
+        return _seeds(self.seed, self.num_images, self.variation_strength)
+
+    @property
+    def variation_seeds(self) -> tuple[int, ...]:
+        """That of each image; none where there is no variation."""
+        return seeds(self.variation_seed, self.num_images) if self.variation_strength else ()
+
+    @property
+    def inner_size(self) -> tuple[int, int]:
+        """Width and height of what the image fills."""
+        size = inner_size({name: getattr(self, name) for name in (*OUTPAINTED, *chain(*OUTPAINTED.values()))})
+        return size["width"], size["height"]
+
+    @property
+    def masked(self) -> bool:
+        """Whether a part of the image stays and a part is new."""
+        return self.mask is not None or self.inner_size != (self.width, self.height)
 
     @property
     def total_steps(self) -> int:
@@ -196,10 +263,16 @@ class GenerationRequest:
 
 
 FIELDS = rows(GenerationRequest)
+PICTURES = tuple(field for field in FIELDS if isinstance(field, PictureFile))
 
 
 def seeds(first: int, count: int) -> tuple[int, ...]:
     return tuple((first + i) % SEEDS for i in range(count))
+
+
+def _seeds(first: int, count: int, variation: float) -> tuple[int, ...]:
+    """As AUTOMATIC1111 counts: variations are of one seed."""
+    return (first,) * count if variation else seeds(first, count)
 
 
 @contextmanager
@@ -219,7 +292,7 @@ def _texts(made: Mapping[str, Any], wildcards: Wildcards | None) -> tuple[tuple[
     prompt, negative = made["prompt"], made["negative_prompt"]
     drawn = tuple(
         (expand(prompt, seed, wildcards), expand(negative, seed, wildcards, "negative_prompt"))
-        for seed in seeds(made["seed"], made["num_images"])
+        for seed in _seeds(made["seed"], made["num_images"], made["variation_strength"])
     )
     for pair in drawn:
         for field, value in zip(("prompt", "negative_prompt"), pair):
@@ -228,10 +301,32 @@ def _texts(made: Mapping[str, Any], wildcards: Wildcards | None) -> tuple[tuple[
     return drawn
 
 
-def _check_guidance(made: Mapping[str, Any]) -> None:
+def _check_guidance(made: Mapping[str, Any], limits: Limits) -> None:
     if made["guidance_start"] >= made["guidance_end"]:
         end = f"less than guidance_end, which is {made['guidance_end']:g}"
         raise InvalidRequest("guidance_start", made["guidance_start"], end)
+
+
+def _check_start(made: Mapping[str, Any], limits: Limits) -> None:
+    """Whether there is an image where one is needed, and no second pass over what has to stay."""
+    beyond = {name: made[name] for name in chain(*OUTPAINTED.values()) if made[name]}
+    if made["image"] is None:
+        if made["mask"] is not None:
+            raise Described("mask", "given", "left out where there is no image to paint over")
+        for name, pixels in beyond.items():
+            raise InvalidRequest(name, pixels, "0 where there is no image to paint beyond")
+    if made["hires_scale"] > 1 and (beyond or made["mask"] is not None):
+        allowed = "1 with a mask or outpainting; give the finished picture as image to enlarge it"
+        raise InvalidRequest("hires_scale", made["hires_scale"], allowed)
+
+
+def _check_room(made: Mapping[str, Any], limits: Limits) -> None:
+    """Whether what is outpainted leaves an image that could be painted by itself."""
+    for side, left in inner_size(made).items():
+        if made["image"] and left < limits.size_min and left != made[side]:
+            most = max(0, made[side] - limits.size_min)
+            allowed = f"at most {most} in all with a {side} of {made[side]}: image needs {limits.size_min} of it"
+            raise InvalidRequest(" + ".join(OUTPAINTED[side]), made[side] - left, allowed)
 
 
 def _passes(made: Mapping[str, Any], limits: Limits) -> tuple[Pass, ...]:

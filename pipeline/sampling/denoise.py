@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.families import Components
+from pipeline.sampling.inpaint import Around
 from pipeline.text.conditioning import Pair
 
 
 @dataclass(frozen=True)
 class Denoised:
-    """After step `step` (1-based): `latents` 1 x C x H x W, and `clean`, the picture without noise as predicted there.
+    """After step `step` (1-based, 0 before the first): `latents` 1 x C x H x W, and `clean`, the picture without noise
+    as predicted there.
 
     `done` steps are behind it: one less than `step` half way through a step of Heun's.
     """
@@ -35,14 +37,16 @@ def denoise(
     guidance_rescale: float = 0.0,
     eta: float = 0.0,
     rng: torch.Generator,
+    around: Around | None = None,
 ) -> Iterator[Denoised]:
     """Yield after each of `timesteps`, those of `scheduler` or its last ones, from the `latents` that belong to them.
 
     `texts` and `guidance_scales` are one for each step. Classifier-free guidance e = e_neg + s * sum over parts of
     w * (e_part - e_neg) where s > 1 (Ho & Salimans 2022, equation 6; Liu et al. 2022, equation 11), else one pass
     through the model; a prompt without AND is one part of w = 1. `rng` gives the noise that stochastic schedulers add,
-    `eta` how much of it where they leave that open.
+    `eta` how much of it where they leave that open. `around` is what holds a picture that is painted into.
     """
+    around = around or Around()
     takes = inspect.signature(scheduler.step).parameters
     noise = {name: value for name, value in {"generator": rng, "eta": eta}.items() if name in takes}
     for i, t in enumerate(timesteps):
@@ -53,7 +57,7 @@ def denoise(
         rows = [negative, positive] if guided else [positive]
         hidden = torch.cat([text.hidden for text in rows])
         pools = [text.pooled for text in rows if text.pooled is not None]
-        inputs = scheduler.scale_model_input(torch.cat([latents] * len(hidden)), t)
+        inputs = around.beside(scheduler.scale_model_input(torch.cat([latents] * len(hidden)), t))
         prediction = components.family.predict(components, inputs, t, hidden, torch.cat(pools) if pools else None)
         toward = mixed(prediction[-len(positive.strengths) :], shares(positive.strengths))
         if guided:
@@ -64,9 +68,9 @@ def denoise(
         else:
             prediction = toward
         out = scheduler.step(prediction, t, latents, **noise)
-        latents = out.prev_sample
+        latents = around.after_step(scheduler, out.prev_sample, timesteps[i + 1 : i + 2])
         done = (i + 1) * len(texts) // len(timesteps)
-        yield Denoised(step + 1, done, latents, _clean(scheduler, out))
+        yield Denoised(step + 1, done, latents, around.preview(_clean(scheduler, out)))
 
 
 def mixed(parts: torch.Tensor, strengths: Sequence[float]) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from lora.adapter import AdapterMix
 from lora.export import Exported
-from pipeline.engine import DenoiseStep, Generation
+from pipeline.engine import DenoiseStep, Finished, Generation
 from pipeline.facts import ModelFacts
 from pipeline.request.request import GenerationRequest
 
@@ -19,7 +19,7 @@ class Worker(Protocol):
 
     def paint(
         self, request: GenerationRequest, apart: Callable[[], float]
-    ) -> AsyncGenerator[DenoiseStep | Generation | None]:
+    ) -> AsyncGenerator[DenoiseStep | Finished | Generation | None]:
         """What happens while it paints, steps at least `apart()` seconds from each other; None is no news.
 
         Closing it stops the painting within a step. Raises AtelierError, and what the host of a GPU has to say.

@@ -12,7 +12,7 @@ from typing import Any
 from lora.adapter import AdapterMix
 from lora.errors import AtelierError
 from lora.export import Exported
-from pipeline.engine import DenoiseStep, Engine, Generation
+from pipeline.engine import DenoiseStep, Engine, Finished, Generation
 from pipeline.request.request import GenerationRequest
 from serving.stream import Item, newest
 
@@ -36,7 +36,7 @@ class LocalWorker:
 
     async def paint(
         self, request: GenerationRequest, apart: Callable[[], float]
-    ) -> AsyncGenerator[DenoiseStep | Generation | None]:
+    ) -> AsyncGenerator[DenoiseStep | Finished | Generation | None]:
         """See base.Worker."""
         async with aclosing(newest(lambda: self._paint(request), self._threads, apart=apart)) as news:
             async for item in news:

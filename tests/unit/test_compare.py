@@ -26,6 +26,49 @@ def made(x, x_values, y="", y_values=(), **values):
     return grid({"prompt": "a red apple"} | values, axes, LIMITS, find)
 
 
+def test_a_third_axis_is_a_page_for_each_of_its_values():
+    axes = {"x_axis": "steps", "x_values": [1, 2], "y_axis": "scheduler", "y_values": ["Euler", "DDIM"],
+            "z_axis": "guidance_scale", "z_values": [2, 4, 8]}  # fmt: skip
+    wanted = grid({"prompt": "a red apple", "seed": 5}, axes, LIMITS, find)
+    assert [(c.page, c.row, c.column) for c in wanted.cells] == [
+        (p, r, c) for p in range(3) for r in range(2) for c in range(2)
+    ]
+    assert [cell.request.guidance_scale for cell in wanted.cells] == [2.0] * 4 + [4.0] * 4 + [8.0] * 4
+    assert wanted.public["pages"] == 3 and wanted.public["z"]["labels"] == ("2", "4", "8")
+    assert wanted.infotext["Z Type"] == "Guidance" and wanted.infotext["Z Values"] == "2, 4, 8"
+    assert [len(page.cells) for page in wanted.pages] == [4, 4, 4]
+    colours = ["red", "green", "blue"]
+    drawn = sheet(wanted, [picture(colours[cell.page]) for cell in wanted.cells])
+    alone = sheet(wanted.pages[0], [picture("red")] * 4)
+    assert drawn.width == alone.width and drawn.height > 3 * alone.height
+    seen = [colour for y in range(drawn.height) if (colour := drawn.getpixel((drawn.width - 20, y))) in
+            ((255, 0, 0), (0, 128, 0), (0, 0, 255))]  # fmt: skip
+    assert [*dict.fromkeys(seen)] == [(255, 0, 0), (0, 128, 0), (0, 0, 255)]
+    # One that was stopped: its place is empty.
+    part = sheet(wanted, [picture("red"), *[None] * 11])
+    assert part.size == drawn.size
+    for names in ({"z_axis": "steps"}, {"z_axis": "scheduler"}):
+        with pytest.raises(InvalidRequest, match=r"z_axis is .* another one than"):
+            grid({"prompt": "a red apple"}, axes | names | {"z_values": [1]}, LIMITS, find)
+    with pytest.raises(InvalidRequest, match=r"2 x 2 x 17 = 68 pictures"):
+        grid({"prompt": "a red apple"}, axes | {"z_values": [*range(1, 18)]}, LIMITS, find)
+
+
+def picture(colour: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [("0..1 step 0.25", [0, 0.25, 0.5, 0.75, 1]), ("1..4", [1, 2, 3, 4]), ("1..0 STEP 0.5", [1, 0.5, 0]),
+     ("-1 .. 1", [-1, 0, 1]), ("1-10", [*range(1, 11)]), ("2, 5..6", [2, 5, 6])],
+)  # fmt: skip
+def test_a_range_is_written_with_dots_and_a_step(words, values):
+    assert listed("adapter_weight", words) == values
+
+
 def weights(wanted):
     return [[(use.adapter.id, *use.weights) for use in cell.request.adapters] for cell in wanted.cells]
 

@@ -1,6 +1,7 @@
 """The engine against diffusers' own pipelines, and its promises: exact seeds, exact restore, no leak."""
 
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from PIL import Image
 
 from lora.errors import InvalidRequest, ModelError, PaintingFailed
 from pipeline import engine as engine_module
-from pipeline.engine import DenoiseStep, Engine, Generation
+from pipeline.engine import DenoiseStep, Engine, Finished, Generation
 from pipeline.profiles import load_profile
 from pipeline.request.request import GenerationRequest
 from pipeline.sampling import schedulers
+from pipeline.sampling.latents import Randomness
 from pipeline.text.conditioning import encode_pair, tokenize
 from tests.adapters import library_with
 
@@ -30,7 +32,7 @@ def styles(engine, tmp_path_factory):
 
 def paint(engine, find=None, **values) -> Generation:
     *steps, generation = engine.generate(request(engine, find, **values))
-    assert all(isinstance(step, DenoiseStep) for step in steps)
+    assert all(isinstance(step, DenoiseStep | Finished) for step in steps)
     return generation
 
 
@@ -101,14 +103,28 @@ def test_each_image_of_a_request_is_the_one_made_alone(engine):
     assert together == tuple(paint(engine, seed=10 + i).images[0] for i in range(3))
 
 
+def test_a_picture_of_a_batch_is_told_when_it_is_done(engine):
+    values = {"num_images": 3, "prompt": "{red|green|blue} apple", "metadata": True}
+    items = [*engine.generate(request(engine, **values))]
+    assert [type(item) for item in items] == [*[*[DenoiseStep] * 4, Finished] * 2, *[DenoiseStep] * 4, Generation]
+    first, second = items[4], items[9]
+    assert (first.image, second.image) == (0, 1) and (first.png, second.png) == items[-1].images[:2]
+    for count, finished in ((1, first), (2, second)):
+        alone = paint(engine, **values | {"num_images": count}).details
+        assert {**finished.details, "timings": alone["timings"]} == alone
+    again = pickle.loads(pickle.dumps(second))
+    assert again == second and again.details["seeds"] == [3, 4]
+
+
 def test_every_step_is_reported_with_a_small_preview(engine):
-    *steps, generation = engine.generate(request(engine, num_images=2))
+    *news, generation = engine.generate(request(engine, num_images=2))
+    steps = [item for item in news if isinstance(item, DenoiseStep)]
     assert [(s.image, s.step) for s in steps] == [(i, s) for i in range(2) for s in range(1, 5)]
     for step in steps:
         image = Image.open(io.BytesIO(step.preview))
         assert image.format == "JPEG" and max(image.size) <= 128 and len(step.preview) < 12_000
     *plain, without = engine.generate(request(engine, num_images=2), previews=False)
-    assert all(s.preview is None for s in plain) and without.images == generation.images
+    assert all(s.preview is None for s in plain if isinstance(s, DenoiseStep)) and without.images == generation.images
 
 
 def test_an_adapter_changes_the_picture_and_the_base_returns(engine, styles):
@@ -153,7 +169,7 @@ def test_f2_cancel_at_a_step_stops_there_and_restores_every_bit(engine, styles, 
     assert not engine._lock.locked()
 
 
-@pytest.mark.parametrize("where", ["Engine._condition", "denoise", "decode"])
+@pytest.mark.parametrize("where", ["Engine._condition", "run_pass", "decode"])
 def test_f1_out_of_memory_anywhere_is_told_and_leaves_the_base(engine, styles, where, monkeypatch):
     picture, base = paint(engine).images, state(engine)
 
@@ -171,7 +187,7 @@ def test_f1_out_of_memory_anywhere_is_told_and_leaves_the_base(engine, styles, w
 
 
 def test_numbers_out_of_range_are_told(engine, monkeypatch):
-    monkeypatch.setattr(engine_module, "initial_noise", lambda *a: torch.full((1, 4, 32, 32), torch.nan))
+    monkeypatch.setattr(Randomness, "noise", lambda *a: torch.full((1, 4, 32, 32), torch.nan))
     with pytest.raises(PaintingFailed, match="overflowed"):
         paint(engine)
 

@@ -9,7 +9,7 @@ import gradio as gr
 import pytest
 
 from lora.library import Library
-from pipeline.engine import DenoiseStep, Generation
+from pipeline.engine import DenoiseStep, Finished, Generation
 from pipeline.profiles import EMBEDDED_PROFILE
 from serving.generation import GenerationService
 from serving.queue import FairQueue
@@ -19,8 +19,11 @@ from ui.errors import in_words, told
 GOOD = {"prompt": "a red apple"}
 NUMBERS = (
     "width", "height", "steps", "guidance_scale", "seed", "num_images", "strength", "hires_scale", "hires_steps",
-    "hires_strength", "clip_skip", "guidance_rescale", "guidance_start", "guidance_end", "eta",
+    "hires_strength", "clip_skip", "guidance_rescale", "guidance_start", "guidance_end", "eta", "mask_blur",
+    "outpaint_left", "outpaint_right", "outpaint_top", "outpaint_bottom", "variation_seed", "variation_strength",
 )  # fmt: skip
+
+SHARES = ("strength", "eta", "guidance_end", "variation_strength")
 
 
 class Engine:
@@ -81,6 +84,24 @@ def test_the_whole_way():
     ].images == (b"png",)
 
 
+def test_a_finished_picture_of_a_batch_is_told_once_and_the_last_step_again():
+    def paint(request):
+        yield DenoiseStep(0, 2, 1, 1, b"jpeg")
+        # Long enough to be seen, and then for a pulse without news.
+        time.sleep(0.1)
+        yield Finished(0, b"first", {"seeds": [7]})
+        time.sleep(1.2)
+        yield Generation((b"first", b"second"), {"seed": 7, "seeds": [7, 8]})
+
+    updates = run(service(paint), GOOD | {"seed": 7, "num_images": 2})
+    (told,) = (update for update in updates if update.finished)
+    assert told.finished == Finished(0, b"first", {"seeds": [7]}) and told.images == ()
+    after = updates[updates.index(told) + 1 :]
+    assert len(after) > 1 and all(update.details == told.details for update in after[:-1])
+    assert told.details["status"] == "painting" and told.details["preview"]
+    assert updates[-1].images == (b"first", b"second") and updates[-1].finished is None
+
+
 def is_a_value_of(field, value) -> bool:
     return {"prompt": value == "x", "negative_prompt": isinstance(value, str), "adapters": value == []}.get(
         field, False
@@ -109,7 +130,10 @@ def test_q1_every_field_refuses_what_it_is_not(field, value):
         *(("clip_skip", value, "from 0 to 2") for value in (-1, 3, 0.5)),
         *(("hires_scale", value, "from 1 to 4") for value in (0, 4.1, math.nan)),
         ("hires_steps", 151, "from 0 to 150"),
-        *((share, value, "from 0 to 1") for share in ("strength", "eta", "guidance_end") for value in (-0.1, 2)),
+        ("mask_blur", 65, "from 0 to 64"),
+        ("outpaint_left", 264, "multiple of 8 from 0 to 256"),
+        ("variation_seed", 2**32, "from -1 to 4294967295"),
+        *((share, value, "from 0 to 1") for share in SHARES for value in (-0.1, 2)),
     ],
 )
 def test_q2_every_range_is_named(field, value, allowed):
@@ -147,7 +171,7 @@ def test_what_was_not_foreseen_is_logged_and_not_told(caplog):
 
 def test_tokenize_takes_text_only():
     assert service(unreachable).tokenize("a red apple") == {
-        "tokens": ["a", "red", "apple"], "triggers": {"present": [], "missing": []},
+        "tokens": ["a", "red", "apple"], "triggers": {"present": [], "missing": []}, "unknown": [],
     }  # fmt: skip
     with sentence("prompt is 3, but must be text"):
         told(service(unreachable).tokenize)(3)

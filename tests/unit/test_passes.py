@@ -15,14 +15,14 @@ from diffusers import (
 )
 from PIL import Image
 
-from lora.errors import InvalidRequest
-from pipeline import engine as engine_module
+from lora.errors import InvalidRequest, PaintingFailed
 from pipeline.engine import Engine
 from pipeline.families.sd15 import SD15
 from pipeline.families.sdxl import SDXL
 from pipeline.profiles import ZERO_SNR, load_profile
 from pipeline.request.request import GenerationRequest
 from pipeline.sampling import schedulers
+from pipeline.sampling.latents import Randomness
 from tests import tiny
 from tests.adapters import library_with
 
@@ -187,6 +187,6 @@ def test_the_request_with_its_picture_crosses_into_a_worker(tiny_sdxl):
 
 
 def test_numbers_that_overflow_between_the_passes_are_told(tiny_sdxl, monkeypatch):
-    monkeypatch.setattr(engine_module, "initial_noise", lambda *a: torch.full((1, 4, 32, 32), torch.nan))
-    with pytest.raises(engine_module.PaintingFailed, match="overflowed"):
+    monkeypatch.setattr(Randomness, "noise", lambda *a: torch.full((1, 4, 32, 32), torch.nan))
+    with pytest.raises(PaintingFailed, match="overflowed"):
         paint(loaded(tiny_sdxl)[0], hires_scale=1.5)

@@ -185,3 +185,13 @@ def test_taking_apart_takes_linear_time(start, sign):
     with suppress(InvalidRequest):
         assert sum(len(part.whole) for part in taken_apart(data, "image")[1]) <= len(data)
     assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_in_a_mask_is_black(mode):
+    image = Image.new("RGBA", (8, 8), (255, 255, 255, 0)).convert(mode)
+    image.paste(Image.new("RGBA", (4, 8), "white").convert(mode), (0, 0))
+    how = {"transparency": image.getpixel((7, 0))} if mode == "P" else {}
+    mask = Picture.read(file(image, **how), 8, 8, "mask", "L")
+    assert (mask.mode, len(mask.pixels)) == ("L", 64) and colour(mask, 7, 4) == 0
+    assert colour(mask, 0, 4) == (0 if mode == "P" else 255)

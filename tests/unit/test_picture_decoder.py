@@ -46,6 +46,15 @@ def test_it_opens_pictures_as_picture_read_does(decoder):
     assert len(decoder._idle) == 1
 
 
+def test_a_mask_is_opened_there_too(decoder):
+    image = file(Image.radial_gradient("L").resize((96, 32)))
+    grey = asyncio.run(decoder.picture(image, 64, 48, "mask", "L"))
+    assert grey == Picture.read(image, 64, 48, "mask", "L") and len(grey.pixels) == 64 * 48
+    with pytest.raises(InvalidRequest, match="mask is b'GIF89a', but must be") as caught:
+        asyncio.run(decoder.picture(b"GIF89a", 8, 8, "mask", "L"))
+    assert caught.value.field == "mask"
+
+
 def test_what_is_refused_there_is_refused_here_in_its_words(decoder):
     for data in (b"GIF89a", told("x")[:50]):
         with pytest.raises(InvalidRequest) as here:
@@ -168,6 +177,18 @@ def test_nothing_is_opened_in_the_app_itself(monkeypatch):
 
     with sentence("Something went wrong"):
         run(service(paint), GOOD | {"image": image, "width": 72, "height": 64})
+
+    def extend(request):
+        assert (request.image.width, request.image.mode, request.mask.width, request.mask.mode) == (72, "RGB", 72, "L")
+        raise RuntimeError
+
+    with sentence("Something went wrong"):
+        mask = file(Image.new("RGB", (8, 8), "white"))
+        run(service(extend), GOOD | {"image": image, "mask": mask, "width": 96, "outpaint_left": 24})
+    with sentence("mask is all black, but must be white"):
+        run(service(unreachable), GOOD | {"image": image, "mask": file(Image.new("L", (8, 8)))})
+    with sentence("mask is b'GIF8', but must be a PNG"):
+        run(service(unreachable), GOOD | {"image": image, "mask": b"GIF8"})
     with sentence("width is 3, but must be"):
         run(service(unreachable), GOOD | {"image": image, "width": 3})
     with sentence("image is b'GIF8', but must be a PNG"):
@@ -179,7 +200,7 @@ def test_nothing_is_opened_in_the_app_itself(monkeypatch):
 def test_a_comparison_opens_its_picture_once_and_its_plan_never(monkeypatch):
     opened = []
 
-    async def picture(self, data, width, height):
+    async def picture(self, data, width, height, name, mode):
         opened.append(data)
         return Picture(width, height, bytes(3 * width * height))
 

@@ -15,6 +15,8 @@ from gradio.utils import get_function_description
 from pipeline.request.fields import Field, Text
 from pipeline.request.limits import Limits
 
+# The last row of a request that the endpoints had before any was added.
+LAST_OF_FIRST = "metadata"
 KINDS = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
 
 
@@ -78,12 +80,19 @@ def parameter(field: Field, limits: Limits, instead: Mapping[str, object]) -> in
 def parameters(function: Any, own: Callable, shared: Sequence[inspect.Parameter]) -> list[str]:
     """Let `function` have the parameters of `own`, and before its last two the `shared` ones; gives their names.
 
-    Fields of /generate keep their order, also for those who call by position.
+    All keep their order, also for those who call by position: what came after LAST_OF_FIRST stands at the end, behind
+    what `own` can be told by name only.
     """
     signature = inspect.signature(own)
-    *leading, first, second = signature.parameters.values()
+    placed = [each for each in signature.parameters.values() if each.kind is not each.KEYWORD_ONLY]
+    later = [
+        each.replace(kind=each.POSITIONAL_OR_KEYWORD) for each in signature.parameters.values() if each not in placed
+    ]
     shared = [each for each in shared if each.name not in signature.parameters]
-    signature = signature.replace(parameters=[*leading, *shared, first, second])
+    names = [each.name for each in shared]
+    cut = names.index(LAST_OF_FIRST) + 1 if LAST_OF_FIRST in names else len(names)
+    *leading, first, second = placed
+    signature = signature.replace(parameters=[*leading, *shared[:cut], first, second, *later, *shared[cut:]])
     function.__signature__ = signature
     function.__annotations__ = own.__annotations__ | {each.name: each.annotation for each in shared}
     return [name for name in signature.parameters if name != "request"]

@@ -13,12 +13,11 @@ from lora.formats import MAX_RANK
 from pipeline.request.checks import switch
 from pipeline.request.compare import AXES
 from pipeline.request.fields import Field, schemas
-from pipeline.request.picture import MAX_BYTES
 from pipeline.request.request import FIELDS
 from pipeline.text.prompt_templates import PROMPT_TEMPLATES
 from serving.generation import GenerationService
 from serving.history import History, owner_hash
-from serving.received import uploaded_bytes
+from serving.received import uploaded_pictures
 from ui.api.compare import compare_endpoint
 from ui.api.endpoint import Endpoint, parameter, parameters
 from ui.atelier import being_built
@@ -98,7 +97,7 @@ def add_endpoints(service: GenerationService, history: History) -> None:
     offer(schedule, {name: fields[name] for name in ("scheduler", "steps")})
     offer(tiers)
     offer(prompt_styles)
-    sides = {"x_axis": {"enum": [*AXES]}, "y_axis": {"enum": ["", *AXES]}}
+    sides = {"x_axis": {"enum": [*AXES]}} | {side: {"enum": ["", *AXES]} for side in ("y_axis", "z_axis")}
     offer(compare_endpoint(service, generate, history), fields | sides, returns=("sheet", "details"))
 
 
@@ -113,30 +112,35 @@ def offer(function: Callable, limits: Mapping[str, dict] | None = None, returns:
 
 def generate_endpoint(service: GenerationService, history: History, table: Sequence[Field] = FIELDS) -> Callable:
     """/generate, whose parameters are the rows of a request and then its own."""
-    uploads, names = being_built().uploads, [field.name for field in table]
+    uploads = being_built().uploads
 
     def own(request: gr.Request, owner: str = "", dry_run: bool = False) -> tuple[list[dict], dict]:
         raise NotImplementedError
 
     async def generate(request: gr.Request, *given: object) -> AsyncGenerator[tuple[list[dict], dict]]:
         values = dict(zip(names, given))
-        owner, dry_run = given[len(names) :]
+        owner, dry_run = (values.pop(name) for name in OWN_VALUES)
         keeper = owner_hash(owner) if owner != "" else ""
-        values["image"] = await uploaded_bytes("image", values["image"], uploads, MAX_BYTES)
+        values = await uploaded_pictures(values, uploads)
         if switch("dry_run", dry_run):
             yield [], service.estimate(values, request.session_hash)
             return
+        # What is done is kept at once: whoever stops the rest of a batch has it.
+        job = token_urlsafe(16)
+        done: list[bytes] = []
         async with aclosing(service.generate(values, request.session_hash)) as updates:
             async for update in updates:
                 files = await picture_files(update.images, update.details.get("seeds", []))
+                if keeper and update.finished:
+                    done.append(update.finished.png)
+                    await history.kept(keeper, job, [*done], {"status": "done", **update.finished.details})
                 if keeper and update.images:
-                    kept = await history.kept(keeper, token_urlsafe(16), update.images, update.details)
-                    update.details.update(kept)
+                    update.details.update(await history.kept(keeper, job, update.images, update.details))
                 yield [{"image": file, "caption": None} for file in files], update.details
 
     limits = service.facts.limits
     instead = {"negative_prompt": service.profile.negative_prompt, "adapters": service.default_adapters}
-    parameters(generate, own, [parameter(field, limits, instead) for field in table])
+    names = parameters(generate, own, [parameter(field, limits, instead) for field in table])
     words = {name: schema["description"] for name, schema in schemas(limits, tuple(table)).items()} | OWN_VALUES
     about = 'Paint a prompt. Streams {"status": "waiting" | "painting", ...}, then the pictures and their details.'
     generate.__doc__ = "\n".join([about, "", "Args:", *(f"    {name}: {said}" for name, said in words.items())])

@@ -1,0 +1,1 @@
+"""Networks that enlarge pictures, out of a folder of the operator's."""
