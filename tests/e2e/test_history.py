@@ -9,6 +9,7 @@ import struct
 import time
 import zipfile
 import zlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -29,6 +30,10 @@ def secret() -> str:
 
 def listed(client, owner, *values) -> list[dict]:
     return client.predict(owner, *values, api_name="/history")
+
+
+def listed_by(client, owner, **values) -> list[dict]:
+    return client.predict(owner=owner, **values, api_name="/history")
 
 
 def submit(server, name: str, session: str, keys: dict, *values) -> str:
@@ -90,6 +95,36 @@ def test_search_pages_and_delete(client, server):
         client.predict(owner, first[0]["id"], api_name="/forget_picture")
 
 
+def test_favourites_dates_and_words_of_settings(client, server):
+    owner = secret()
+    for prompt, steps in (("a red apple", 2), ("a cat", 3)):
+        client.predict(prompt=prompt, num_images=2, owner=owner, **QUICK | {"steps": steps})
+    prompts = lambda **values: [each["details"]["prompt"] for each in listed_by(client, owner, **values)]  # noqa: E731
+    assert prompts(search="euler 3 steps 64x64 seed 6") == ["a cat"] and prompts(search="seed 5 steps 99") == []
+    cat, apple = listed(client, owner)
+    assert [each["favourite"] for each in cat["pictures"]] == [False, False]
+    assert client.predict(owner, cat["id"], 1, api_name="/favourite_picture") == {"favourite": True}
+    (found,) = listed_by(client, owner, favourites=True)
+    assert found["id"] == cat["id"] and [each["picture"] for each in found["pictures"]] == [1]
+    assert client.predict(owner, cat["id"], 1, False, api_name="/favourite_picture") == {"favourite": False}
+    assert prompts(favourites=True) == []
+    painted = datetime.fromtimestamp(cat["created"], UTC)
+    today, later = painted.date().isoformat(), (painted + timedelta(seconds=1)).isoformat()
+    assert prompts(since=today, until=today) == ["a cat", "a red apple"] and prompts(since=later) == []
+    assert prompts(until=(datetime.fromtimestamp(apple["created"], UTC) + timedelta(milliseconds=1)).isoformat()) == [
+        "a red apple"
+    ]
+    with pytest.raises(AppError, match="since is 'yesterday', but must be a date such as"):
+        listed_by(client, owner, since="yesterday")
+    with pytest.raises(AppError, match="favourites is 'x', but must be true or false"):
+        listed_by(client, owner, favourites="x")
+    for who, picture in ((secret(), 0), (owner, 2)):
+        with pytest.raises(AppError, match="no such picture in your history"):
+            client.predict(who, cat["id"], picture, api_name="/favourite_picture")
+    with pytest.raises(AppError, match="owner is no secret"):
+        client.predict("x", cat["id"], 0, api_name="/favourite_picture")
+
+
 def test_i3_another_owner_gets_nothing(client, server):
     owner, other = secret(), secret()
     _, details = client.predict(prompt="a red apple", owner=owner, **QUICK)
@@ -126,6 +161,15 @@ def test_all_pictures_in_one_file_for_their_owner_only(client, server):
     assert answer.headers["content-type"] == "application/zip" and "attachment" in answer.headers["content-disposition"]
     archive = zipfile.ZipFile(io.BytesIO(answer.content))
     assert archive.testzip() is None and len(archive.namelist()) == 3
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d a red apple, [567]\.png", name) for name in archive.namelist())
+    assert all(abs(datetime(*each.date_time, tzinfo=UTC).timestamp() - time.time()) < 60 for each in archive.infolist())
+    (kept,) = listed(client, owner)
+    client.predict(owner, kept["id"], 1, api_name="/favourite_picture")
+    for form, found in (({"favourites": "on"}, ["6"]), ({"pictures": f"{kept['id']}/0 {kept['id']}/2"}, ["5", "7"])):
+        chosen = httpx.post(f"{server.url}/history.zip", data={"owner": owner} | form).content
+        assert sorted(name[-5] for name in zipfile.ZipFile(io.BytesIO(chosen)).namelist()) == found
+    answer = httpx.post(f"{server.url}/history.zip", data={"owner": owner, "pictures": "x"})
+    assert answer.status_code == 400 and "pictures is 'x'" in answer.text
     assert Image.open(archive.open(archive.namelist()[0])).size == (64, 64)
     assert (
         zipfile.ZipFile(
@@ -139,14 +183,14 @@ def test_all_pictures_in_one_file_for_their_owner_only(client, server):
 
 
 def test_a_page_that_reloads_finds_its_job_and_nobody_else_does(server, client):
-    owner, job = secret(), secret()
-    keys = {"owner": owner, "job": job}
+    owner, job, desk = secret(), secret(), secret()
+    keys = {"owner": owner, "desk": desk, "job": job}
     submit(server, "paint_job", "before", keys, *page_values(server, prompt="a cat", Steps=150, Pictures=4))
     for message in watch(server, "before"):
         if message["msg"] == "process_generating":
             break
     # The page is gone; another one of the same browser comes, and one of somebody else.
-    stranger = {"owner": secret(), "job": job}
+    stranger = {"owner": secret(), "desk": desk, "job": job}
     submit(server, "resume_paint", "stranger", stranger)
     assert "painting" not in json.dumps([*finished(server, "stranger")])
     submit(server, "cancel_paint", "stranger2", stranger)
@@ -171,7 +215,7 @@ def finished(server, session):
 
 def test_a_result_that_came_while_nobody_watched_is_shown(server, client):
     owner, job = secret(), secret()
-    keys = {"owner": owner, "job": job}
+    keys = {"owner": owner, "desk": secret(), "job": job}
     submit(server, "paint_job", "leaver", keys, *page_values(server, prompt="a red apple", Steps=3))
     for message in watch(server, "leaver"):
         if message["msg"] == "process_generating":
@@ -187,7 +231,7 @@ def test_a_result_that_came_while_nobody_watched_is_shown(server, client):
 
 
 def test_a_page_that_does_not_come_back_gives_its_place_up(server):
-    keys = {"owner": secret(), "job": secret()}
+    keys = {"owner": secret(), "desk": secret(), "job": secret()}
     submit(server, "paint_job", "gone for good", keys, *page_values(server, prompt="a cat", Steps=150, Pictures=4))
     for message in watch(server, "gone for good"):
         if message["msg"] == "process_generating":
@@ -262,7 +306,11 @@ def test_f5_the_app_is_killed_while_it_paints_and_keeps(tmp_path):
         told.append(client.predict(prompt="a red apple", seed=seed, **quick)[1]["kept"])
     # Without waiting for it, and without a client that would complain.
     submit(
-        server, "paint_job", "killed", {"owner": owner, "job": secret()}, *page_values(server, prompt="a cat", Steps=2)
+        server,
+        "paint_job",
+        "killed",
+        {"owner": owner, "desk": secret(), "job": secret()},
+        *page_values(server, prompt="a cat", Steps=2),
     )
     time.sleep(0.3)
     os.kill(server.process.pid, signal.SIGKILL)

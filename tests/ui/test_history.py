@@ -2,11 +2,13 @@
 
 import io
 import json
+import re
 import zipfile
 
 import pytest
 
 from tests.serving import NASTY
+from tests.ui.test_access import violations
 from tests.ui.test_page import CONTRAST, LONG
 from tests.unit.test_restore import png
 
@@ -100,19 +102,19 @@ def test_the_history_of_a_browser_search_and_delete(visit):
         painted(here, prompt, Steps=1)
     room(here, "History")
     page.wait_for_selector(".kept >> nth=2")
-    assert prompts(here) == [NASTY, "a cat", "a red apple"] and "3 pictures" in page.inner_text(".history-bar")
+    assert prompts(here) == [NASTY, "a cat", "a red apple"] and "3 pictures" in page.inner_text(".history-tools")
     page.wait_for_function("document.querySelector('.kept img').naturalWidth > 0")
     page.reload()
     room(here, "History")
     page.wait_for_selector(".kept >> nth=2")
     page.fill(".history-search", "CAT")
     page.wait_for_selector(".kept >> nth=1", state="detached")
-    assert prompts(here) == ["a cat"] and "1 picture shown of 3" in page.inner_text(".history-bar")
+    assert prompts(here) == ["a cat"] and "1 picture shown of 3" in page.inner_text(".history-tools")
     page.click(".kept-picture")
-    page.wait_for_selector(".closer[open] img")
-    page.click(".closer-delete")
-    assert page.inner_text(".closer-delete") == "Delete for good?"
-    page.click(".closer-delete")
+    page.wait_for_selector(".viewer[open] img")
+    page.click(".viewer .delete")
+    assert page.inner_text(".viewer .delete") == "Delete for good?"
+    page.click(".viewer .delete")
     page.wait_for_selector(".kept", state="detached")
     page.fill(".history-search", "")
     page.wait_for_selector(".kept >> nth=1")
@@ -121,6 +123,79 @@ def test_the_history_of_a_browser_search_and_delete(visit):
     stranger.page.wait_for_selector(".history-empty:not([hidden])")
     assert prompts(stranger) == []
     assert not here.complaints and not here.dialogs and not here.elsewhere
+
+
+def test_words_of_settings_dates_and_favourites_narrow_it_down(visit):
+    here = visit()
+    page = here.page
+    page.click('.card[data-style="ink"]')
+    painted(here, "a red apple", Steps=3)
+    page.click('.card[data-style="ink"]')
+    painted(here, "a cat", Steps=2)
+    room(here, "History")
+    page.wait_for_selector(".kept >> nth=1")
+    page.fill(".history-search", "ink 3 steps 64x64")
+    page.wait_for_selector(".kept >> nth=1", state="detached")
+    assert prompts(here) == ["a red apple"]
+    page.fill(".history-search", "")
+    page.wait_for_selector(".kept >> nth=1")
+    day = "new Date(Date.now() + 86400000 * %d).toLocaleDateString('sv')"
+    page.locator(".history").get_by_label("From").fill(page.evaluate(day % 1))
+    page.wait_for_selector(".history-empty:not([hidden])")
+    assert page.inner_text(".history-empty") == "No picture was painted with all of this."
+    for label, days in (("From", 0), ("until", 0)):
+        page.locator(".history").get_by_label(label).fill(page.evaluate(day % days))
+        page.wait_for_selector(".kept >> nth=1")
+    page.locator(".history").get_by_label("until").fill(page.evaluate(day % -1))
+    page.wait_for_selector(".history-empty:not([hidden])")
+    page.locator(".history").get_by_label("until").fill("")
+    page.wait_for_selector(".kept >> nth=1")
+    page.locator(".kept", has_text="a cat").get_by_role("button", name="Favourite").click()
+    page.wait_for_selector(".kept .heart[aria-pressed=true]")
+    page.get_by_role("button", name="Favourites", exact=True).click()
+    page.wait_for_selector(".kept >> nth=1", state="detached")
+    assert prompts(here) == ["a cat"]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download favourites").click()
+    (name,) = zipfile.ZipFile(io.BytesIO(download.value.path().read_bytes())).namelist()
+    assert " a cat, " in name and not here.complaints
+
+
+def test_several_are_selected_by_keyboard_saved_and_deleted(visit):
+    here = visit()
+    page = here.page
+    for prompt in ("a red apple", "a cat", NASTY):
+        painted(here, prompt, Steps=1)
+    room(here, "History")
+    page.wait_for_selector(".kept >> nth=2")
+    assert not page.is_visible(".kept-select")
+    page.get_by_role("button", name="Select", exact=True).focus()
+    page.keyboard.press("Enter")
+    save, delete = (page.locator(".history-chosen button", has_text=words) for words in ("Download", "Delete"))
+    assert save.is_disabled() and delete.is_disabled()
+    page.get_by_label("Select: a cat").focus()
+    page.keyboard.press("Space")
+    assert "1 selected" in page.inner_text(".history-chosen")
+    # A click on the picture does the same, and opens nothing.
+    page.click(".kept:has-text('a red apple') .kept-picture")
+    assert "2 selected" in page.inner_text(".history-chosen") and not page.is_visible(".viewer")
+    with page.expect_download() as download:
+        save.click()
+    found = zipfile.ZipFile(io.BytesIO(download.value.path().read_bytes())).namelist()
+    assert len(found) == 2 and not any("onerror" in name for name in found)
+    delete.focus()
+    page.keyboard.press("Enter")
+    assert page.inner_text(".history-chosen .delete") == "Delete for good?" and page.locator(".kept").count() == 3
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".kept >> nth=1", state="detached")
+    assert prompts(here) == [NASTY] and "1 picture" in page.inner_text(".history-tools")
+    page.get_by_role("button", name="Select all shown").click()
+    assert "1 selected" in page.inner_text(".history-chosen") and page.is_checked(".kept-select")
+    page.get_by_role("button", name="Select", exact=True).click()
+    assert not page.is_visible(".kept-select") and not page.is_visible(".history-chosen")
+    page.click(".kept-picture")
+    page.wait_for_selector(".viewer[open]")
+    assert not here.complaints and not here.dialogs
 
 
 def test_reuse_all_the_prompt_or_the_seed(visit):
@@ -134,7 +209,7 @@ def test_reuse_all_the_prompt_or_the_seed(visit):
     assert other != first
     room(here, "History")
     page.wait_for_selector(".kept >> nth=1")
-    page.locator(".kept", has_text="a red apple").get_by_role("button", name="Reuse").click()
+    page.locator(".kept", has_text="a red apple").get_by_role("button", name="Restore").click()
     page.wait_for_selector("#paint", state="visible")
     page.wait_for_function("document.querySelector('#prompt textarea').value === 'a red apple'")
     assert page.inner_text(".mix-weight") == "0.50" and "Restored" in page.inner_text(".restore-say")
@@ -144,7 +219,7 @@ def test_reuse_all_the_prompt_or_the_seed(visit):
     assert picture(here) == first
     room(here, "History")
     page.click(".kept:has-text('a cat') .kept-picture")
-    page.get_by_role("button", name="Use the prompt").click()
+    page.locator(".viewer").get_by_role("button", name="Use the prompt").click()
     page.wait_for_function("document.querySelector('#prompt textarea').value === 'a cat'")
     assert page.get_attribute('.card[data-style="ink"]', "aria-pressed") == "true"
 
@@ -169,8 +244,7 @@ def test_what_a_dropped_picture_has_that_is_not_here_is_said(visit):
     assert "Restored, but not all of it" in said and "'gone', weight 0.5 is missing" in said
     assert "scheduler is 'Restart'" in said and "'<b>x</b>'" in said
     assert here.page.input_value("#prompt textarea") == "a castle"
-    here.open()
-    assert here.page.input_value("#seed input") == "9"
+    assert here.page.input_value(".seed-number") == "9"
     assert "does not say how it was made" in drop(here, "plain.png", png().getvalue())
     assert "Only PNG, JPEG and WebP" in drop(here, "a.txt", b"x", "text/plain")
     assert here.page.locator(".restore-say b").count() == 0
@@ -205,8 +279,10 @@ def test_all_of_it_is_one_download(visit):
     room(here, "History")
     here.page.wait_for_selector(".kept >> nth=1")
     with here.page.expect_download() as download:
-        here.page.click("text=Download all")
+        here.page.locator(".history").get_by_text("Download all").click()
     archive = zipfile.ZipFile(io.BytesIO(download.value.path().read_bytes()))
+    today = here.page.evaluate("new Date().toLocaleDateString('sv')")
+    assert all(re.fullmatch(rf"{today} a red apple, \d+\.png", name) for name in archive.namelist())
     assert len(archive.namelist()) == 2 and here.page.evaluate("atelier.owner()") not in json.dumps(here.page.url)
 
 
@@ -218,14 +294,13 @@ def test_the_history_on_a_phone_and_its_contrast(visit, theme):
     room(here, "History")
     page.wait_for_selector(".kept")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390 and not page.is_visible("#act")
-    for selector in (".kept-prompt", ".kept-acts .link", ".kept-compare", ".history-bar .hint", ".history-bar .chip"):
+    texts = (".kept-prompt", ".kept-acts .link", ".kept-compare", ".history-tools .hint", ".history-bar .chip",
+             ".history-date", ".history-date input")  # fmt: skip
+    for selector in texts:
         assert page.evaluate(CONTRAST, selector) >= 4.5, selector
-    page.click(".kept-picture")
-    page.wait_for_selector(".closer[open]")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.evaluate(CONTRAST, ".closer-delete") >= 4.5
-    page.keyboard.press("Escape")
-    page.wait_for_selector(".closer:not([open])", state="hidden")
+    page.click(".history-tools >> text=Select")
+    page.wait_for_selector(".kept-select")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390 and violations(page) == []
 
 
 def test_the_secret_is_long_random_and_stays(visit):

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from lora.errors import HistoryError, InvalidOwner, NotKept, UnknownPicture
-from serving import disk, history
+from serving import disk, picture_store
 from serving.history import DAMAGED, History, HistoryLimits, owner_hash
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +72,7 @@ def test_what_was_kept_is_there_after_a_restart(opened, tmp_path):
     again = opened()
     assert again.all(A) == [kept] and again.of_job(A, "job") == kept and again.count(A) == 2
     assert kept.details["seeds"] == [7, 8] and [number for number, _ in kept.files] == [0, 1]
-    assert [path.read_bytes() for path in again.paths(A)] == data
+    assert [each.path.read_bytes() for each in again.pictures(A)] == data
     small = Image.open(tmp_path / "data" / "pictures" / kept.files[0][1].replace(".png", ".webp"))
     assert small.format == "WEBP" and max(small.size) <= 320
 
@@ -80,7 +81,7 @@ def test_i3_nothing_of_another_owner_can_be_listed_read_or_deleted(opened):
     here = opened()
     kept = here.keep(A, "job", [png()], details())
     name = kept.files[0][1]
-    assert here.all(B) == [] and here.count(B) == 0 and list(here.paths(B)) == []
+    assert here.all(B) == [] and here.count(B) == 0 and list(here.pictures(B)) == []
     for ask in (here.find, here.of_job, here.forget):
         with pytest.raises(UnknownPicture):
             ask(B, {here.of_job: "job"}.get(ask, kept.id))
@@ -133,10 +134,199 @@ def test_search_and_pages(opened):
     assert len(here.all(A, "red", limit=10, before=page[-1].id)) == 5
 
 
+def test_a_job_that_goes_on_extends_its_set(opened, tmp_path):
+    here, data = opened(), [png("red"), png("blue"), png("green")]
+    first = here.keep(A, "job", data[:1], details(prompts=["an apple"], seeds=[7]))
+    here.keep(A, "other", data[:1], details("another"))
+    here.keep(B, "job", data[:1], details("of somebody else"))
+    again = here.keep(A, "job", data, details("a pear", seeds=[7, 8, 9]))
+    assert again.id == first.id and again.created == first.created and again == here.of_job(A, "job")
+    assert [number for number, _ in again.files] == [0, 1, 2] and again.details["seeds"] == [7, 8, 9]
+    assert rows(here) == ["another", "a pear"] and rows(here, B) == ["of somebody else"] and here.count(A) == 4
+    assert [(tmp_path / "data" / "pictures" / name).read_bytes() for _, name in again.files] == data
+    assert here.all(A, "pear") == [again] and opened().all(A, "pear") == [again] and len(names(tmp_path / "data")) == 10
+
+
+def test_what_was_deleted_of_a_job_that_goes_on_does_not_come_back(opened):
+    here, data = opened(), [png("red"), png("blue"), png("green")]
+    kept = here.keep(A, "job", data[:2], details())
+    here.forget(A, kept.id, 1)
+    assert [number for number, _ in here.keep(A, "job", data, details()).files] == [0, 2]
+
+
+def test_what_a_job_had_stays_where_the_rest_cannot_be_written(opened, tmp_path, monkeypatch):
+    here = opened()
+    first = here.keep(A, "job", [png()], details())
+
+    def put(path, data):
+        disk.put(path, data)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(picture_store, "put", put)
+    with pytest.raises(NotKept):
+        here.keep(A, "job", [png(), png("blue")], details("a pear"))
+    assert here.all(A) == [first] and len(names(tmp_path / "data")) == 2
+
+
 def test_words_of_every_wording_are_found(opened):
     here = opened()
     here.keep(A, "job", [png(), png()], details("{Ä|b} apple", prompts=["Ä apple", "b apple"]))
     assert len(here.all(A, "ä apple")) == 1
+
+
+MIX = {"adapters": [{"id": "ink", "name": "Tusche", "weight": 0.8}], "steps": 25, "scheduler": "Euler a",
+       "width": 512, "height": 768, "guidance_scale": 3.5, "eta": 0.0, "clip_skip": 2, "negative_prompt": "blurry",
+       "seeds": [125, 126], "hires": {"width": 1024, "height": 1536}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words", ["tusche euler 25 steps", "INK a red apple", "126", "seed 125", "512x768", "512 × 768", "1024X1536",
+              "guidance 3.5", "clip skip 2", "euler a"]
+)  # fmt: skip
+def test_styles_sampler_seed_size_and_settings_are_found(opened, words):
+    here = opened()
+    kept = here.keep(A, "job", [png()], details(**MIX))
+    here.keep(A, "other", [png()], details("a pear", seeds=[1]))
+    assert here.all(A, words) == [kept]
+
+
+@pytest.mark.parametrize("words", ["12", "25 0", "blurry", "eta", "tusche 126 pear", "1251", "[0-9]5", "* a"])
+def test_what_was_not_said_is_not_found(opened, words):
+    here = opened()
+    here.keep(A, "job", [png()], details(**MIX))
+    assert here.all(A, words) == []
+
+
+def test_a_comparison_is_found_by_its_axes(opened):
+    here = opened()
+    axes = {"comparison": {"x": {"title": "Scheduler", "labels": ["DDIM", "LCM"]}, "y": None}}
+    kept = here.keep(A, "job", [png()], details(**axes))
+    assert here.all(A, "comparison lcm") == [kept]
+
+
+def test_what_was_painted_from_one_time_to_another(opened):
+    clock = Clock()
+    here = opened(clock=clock)
+    for i in range(4):
+        here.keep(A, f"j{i}", [png()], details(str(i)))
+        clock.now += 100
+    start = Clock.now
+    found = lambda **times: [kept.details["prompt"] for kept in here.all(A, **times)]  # noqa: E731
+    assert found(since=start + 100) == ["3", "2", "1"] and found(until=start + 200) == ["1", "0"]
+    assert found(since=start + 1, until=start + 250) == ["2", "1"] and found(search="3", until=start + 250) == []
+
+
+def test_favourites_are_listed_outlast_a_restart_and_go_with_their_picture(opened):
+    here = opened()
+    here.keep(A, "other", [png()], details("other"))
+    kept = here.keep(A, "job", [png(), png("blue"), png("green")], details())
+    for number in (0, 2, 2):
+        here.favour(A, kept.id, number, True)
+    again = opened()
+    (found,) = again.all(A, favourites=True)
+    assert [number for number, _ in found.files] == [0, 2] and found.id == kept.id
+    assert [picture["favourite"] for picture in again.public(again.find(A, kept.id))["pictures"]] == [True, False, True]
+    assert [each.path.read_bytes() for each in again.pictures(A, favourites=True)] == [png(), png("green")]
+    assert again.keep(A, "job", [png()] * 4, details()).favourites == {0, 2}, "while its job goes on"
+    again.forget(A, kept.id, 0)
+    again.favour(A, kept.id, 2, False)
+    assert again.all(A, favourites=True) == [] and again.find(A, kept.id).favourites == set()
+    for owner, number in ((A, 0), (A, 7), (B, 2)):
+        with pytest.raises(UnknownPicture):
+            again.favour(owner, kept.id, number, True)
+
+
+def test_favourites_give_way_last_and_are_bounded_all_the_same(opened):
+    here = opened(limits=HistoryLimits(per_owner=3))
+    for i in range(6):
+        kept = here.keep(A, f"j{i}", [png()], details(str(i)))
+        if i in (1, 2, 4):
+            here.favour(A, kept.id, 0, True)
+    assert rows(here) == ["5", "4", "2"], "the newest is there, favourite or not"
+    here.keep(A, "j6", [png(), png()], details("6"))
+    assert rows(here) == ["6", "4"]
+
+
+def test_i3_nobody_holds_all_the_room_by_calling_all_favourites(opened):
+    size = len(noise(64)) + 4_000
+    here = opened(limits=HistoryLimits(total_bytes=8 * size))
+    for i in range(12):
+        here.favour(A, here.keep(A, f"j{i}", [noise(64)], details(str(i))).id, 0, True)
+    for i in range(6):
+        here.keep(B, f"k{i}", [noise(64)], details(str(i)))
+    assert len(rows(here, B)) >= 4 and 3 <= len(rows(here)) <= 4
+
+
+def test_a_full_disk_takes_favourites_last(opened, monkeypatch):
+    here = opened()
+    first = here.keep(A, "j0", [png()], details("0"))
+    here.favour(A, first.id, 0, True)
+    for i in range(1, 4):
+        here.keep(A, f"j{i}", [png()], details(str(i)))
+    failures = [OSError(errno.ENOSPC, "No space left on device")]
+
+    def put(path, data):
+        if failures:
+            raise failures.pop()
+        disk.put(path, data)
+
+    monkeypatch.setattr(picture_store, "put", put)
+    here.keep(A, "j4", [png()], details("4"))
+    assert rows(here)[0] == "4" and rows(here)[-1] == "0" and len(rows(here)) < 5
+
+
+def version_1(path: Path) -> None:
+    """Make a database what the first version of the app would have made of it."""
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE sets SET words = 'a red apple'")
+        for column in ("favourites", "painted"):
+            db.execute(f"ALTER TABLE sets DROP COLUMN {column}")
+        db.execute("PRAGMA user_version = 0")
+    db.close()
+
+
+def test_a_history_of_the_first_version_is_opened_without_loss(opened, tmp_path):
+    first = opened()
+    kept = [first.keep(A, f"j{i}", [png(), png("blue")], details(**MIX)) for i in range(3)]
+    addresses = [first.signed(each, name) for each in kept for _, name in each.files]
+    first.close()
+    version_1(tmp_path / "data" / "history.sqlite3")
+    again = opened()
+    assert again.notice == "" and again.all(A) == kept[::-1] == again.all(A, "tusche euler 25 steps")
+    assert [again.signed(each, name) for each in kept for _, name in each.files] == addresses
+    again.favour(A, kept[0].id, 1, True)
+    assert [each.id for each in opened().all(A, favourites=True)] == [kept[0].id]
+    # Once only: what was written since stays as it was written.
+    again.store.db.execute("UPDATE sets SET words = 'x'")
+    assert opened().all(A, "tusche") == []
+
+
+def test_a_real_history_of_the_first_version_is_searched_by_all_its_words(opened, tmp_path):
+    shutil.copytree(ROOT / "tests" / "fixtures" / "history-1", tmp_path / "data")
+    with sqlite3.connect(tmp_path / "data" / "history.sqlite3") as db:
+        (owner,) = db.execute("SELECT DISTINCT owner FROM sets").fetchone()
+    db.close()
+    here = opened(limits=HistoryLimits(days=1e6))
+    assert here.notice == "" and len(here.all(owner)) == 5
+    found = lambda words: [len(kept.files) for kept in here.all(owner, words)]  # noqa: E731
+    assert (
+        found("ink") == [2] == found("seed 8")
+        and found("ddim 96x96 clip skip 1") == [1]
+        # The comparison has them on an axis.
+        and found("4 steps") == [1, 1, 1, 2, 1]
+    )
+
+
+def test_the_pictures_that_are_asked_for(opened):
+    here = opened()
+    kept = here.keep(A, "job", [png(), png("blue")], details("{a|b}", prompts=["a", "b"], seeds=[7, 8]))
+    here.keep(A, "other", [png()], details())
+    (one,) = here.pictures(A, {(kept.id, 1), (kept.id, 5), ("gone", 0)})
+    assert (one.prompt, one.seed, one.created) == ("b", 8, kept.created) and one == here.picture(A, kept.id, 1)
+    assert [*here.pictures(B, {(kept.id, 1)})] == [] and [*here.pictures(A, set())] == []
+    for owner, number in ((A, 2), (B, 0)):
+        with pytest.raises(UnknownPicture):
+            here.picture(owner, kept.id, number)
 
 
 def test_one_picture_of_several_can_go(opened, tmp_path):
@@ -185,7 +375,7 @@ def test_r2_a_full_disk_is_said_the_oldest_go_and_it_recovers(opened, tmp_path, 
         limits[0] -= 1
         disk.put(path, data)
 
-    monkeypatch.setattr(history, "put", put)
+    monkeypatch.setattr(picture_store, "put", put)
     with pytest.raises(NotKept) as error:
         here.keep(A, "j4", [png()], details("4"))
     assert "no room left" in str(error.value) and str(tmp_path) not in str(error.value)
@@ -321,13 +511,13 @@ def test_f5_a_database_damaged_while_it_is_open_is_set_aside(opened, tmp_path):
     here = opened()
     for i in range(50):
         here.keep(A, f"j{i}", [png()], details(str(i) * 200))
-    here._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    here.store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     path = tmp_path / "data" / "history.sqlite3"
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(os.urandom(path.stat().st_size - 4096))
     # Another process' reading may be in the cache of neither; this one forgets what it has read.
-    here._db.execute("PRAGMA shrink_memory")
+    here.store.db.execute("PRAGMA shrink_memory")
     with pytest.raises(HistoryError, match="set aside"):
         for _ in range(3):
             here.all(A)
@@ -371,8 +561,10 @@ for turn in range(100):
         history = History(folder, HistoryLimits(per_owner=100_000))
         os.write(writer, b" ")
         while True:
-            kept = history.keep("owner", "job", [png.getvalue()] * 2, {"prompt": "x"})
+            job = os.urandom(8).hex()
+            kept = history.keep("owner", job, [png.getvalue()], {"prompt": "x"})
             os.write(writer, kept.id.encode() + b" ")
+            history.keep("owner", job, [png.getvalue()] * 2, {"prompt": "x"})
     os.close(writer)
     with os.fdopen(reader, "rb", buffering=0) as told:
         told.read(1)
@@ -410,7 +602,7 @@ def test_two_processes_on_one_folder_do_not_sweep_each_others_files(opened, tmp_
     first = opened()
     other = sqlite3.connect(tmp_path / "data" / "history.sqlite3", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    first._db.execute("PRAGMA busy_timeout = 50")
+    first.store.db.execute("PRAGMA busy_timeout = 50")
     with pytest.raises(NotKept):
         first.keep(A, "job", [png()], details())
     other.execute("ROLLBACK")

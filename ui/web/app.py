@@ -1,26 +1,23 @@
 """What the web server adds to gradio: guards, headers, a plain 404, the pictures of the styles and of the history."""
 
-import io
-import zipfile
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from gradio.route_utils import FnIndexInferError
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from lora.adapter import Adapter
-from lora.errors import HistoryError, InvalidOwner, UnknownAdapter
+from lora.errors import HistoryError, UnknownAdapter
 from lora.library import Library
-from serving.history import History, owner_hash
+from serving.history import History
 from serving.settings import Settings
 from ui.pages.common.theme import PAGES
+from ui.web.archive import history_zip
 from ui.web.guard import KnownHost, RateLimit, SameOrigin
 from ui.web.openings import OpenRoutes, openings
 from ui.web.page_cache import PageCache
@@ -73,49 +70,9 @@ def history_routes(history: History) -> list[Route]:
         return FileResponse(path, headers=headers) if path.exists() else Response(status_code=404)
 
     async def everything(request: Request) -> Response:
-        # Of a form, since that keeps the secret out of addresses, which are logged and remembered.
-        try:
-            async with request.form(max_files=0, max_fields=2) as form:
-                owner = owner_hash(form.get("owner"))
-        except InvalidOwner as error:
-            return PlainTextResponse(str(error), 403)
-        headers = {"Content-Disposition": 'attachment; filename="lora-atelier.zip"', "Cache-Control": "no-store"}
-        return StreamingResponse(zipped(history.paths(owner)), media_type="application/zip", headers=headers)
+        return await history_zip(history, request)
 
     return [Route("/kept/{name}", kept), Route("/history.zip", everything, methods=["POST"])]
-
-
-def zipped(paths: Iterable[Path]) -> Iterator[bytes]:
-    """A zip archive of files, in pieces: no more than a piece of it is in memory. Those that are gone are left out."""
-    out = Outflow()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for path in paths:
-            with suppress(FileNotFoundError), path.open("rb") as source, archive.open(path.name, "w") as target:
-                while piece := source.read(2**18):
-                    target.write(piece)
-                    yield out.taken()
-    yield out.taken()
-
-
-class Outflow(io.RawIOBase):
-    """What is written to it waits until it is taken."""
-
-    def __init__(self):
-        self._waiting = bytearray()
-
-    def writable(self) -> bool:
-        """It is there to be written to."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Take data in."""
-        self._waiting += data
-        return len(data)
-
-    def taken(self) -> bytes:
-        """What has been written since the last time."""
-        data, self._waiting = bytes(self._waiting), bytearray()
-        return data
 
 
 def app_arguments(

@@ -34,11 +34,9 @@ const notify = (node, words) => {
 // Put a picture into a cell, or another one in its place.
 /** @type {typeof globalThis.picture} */
 const picture = (cell, src, alt, done) => {
-  let image = cell.querySelector("img");
-  if (!image) {
-    image = make("img");
-    cell.replaceChildren(image);
-  }
+  const image = cell.querySelector("img") ?? make("img");
+  // What is not finished is in nothing that could be pressed.
+  if (!image.isConnected || (!done && image.parentNode !== cell)) cell.replaceChildren(image);
   if (image.getAttribute("src") !== src) image.src = src;
   image.alt = alt;
   image.classList.toggle("unfinished", !done);
@@ -59,6 +57,14 @@ const promptArea = () => document.querySelector("#prompt textarea");
 const write = (area, text) => {
   area.value = text;
   area.dispatchEvent(new Event("input", { bubbles: true }));
+};
+// Put a word into the prompt, unless it is there.
+/** @type {typeof globalThis.mention} */
+const mention = (word) => {
+  const area = promptArea();
+  if (!area) return;
+  if (!area.value.toLowerCase().includes(word.toLowerCase())) write(area, area.value.trim() ? `${area.value.trimEnd()}, ${word}` : word);
+  area.focus();
 };
 /** @type {typeof globalThis.plural} */
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;

@@ -1,22 +1,17 @@
 // @ts-check
-// A job as its visitor sees it, from the click to its end: the one that paints, the one that compares.
-const RUNNING = ["sent", "planned", "waiting", "painting", "cell"];
+// Jobs as their visitor sees them, from the click to the end: those that paint, those that compare.
+const LOST_AFTER = 10000;
+const LOST = "The connection was lost; what is being painted goes on. Reload the page to see it.";
 
 /** @type {typeof globalThis.showJob} */
 const showJob = ({ kind, notice, sentences, share, draw }) => {
   const words = /** @type {Record<string, (value: any) => string>} */ (sentences);
-  let stopped = false;
+  let heard = 0;
 
   const show = () => {
+    heard = performance.now();
     const value = props.value || { status: "empty" };
-    const running = RUNNING.includes(value.status);
-    // What was on its way when Cancel was pressed may still come in.
-    if (value.status === "cancelled") stopped = true;
-    else if (!running || value.status === "sent") stopped = false;
-    else if (stopped) {
-      props.value = { ...value, status: "cancelled" };
-      return;
-    }
+    const running = atelier.runs(value);
     document.documentElement.dataset[kind] = running ? "running" : "idle";
     const section = /** @type {HTMLElement} */ (element.querySelector("section"));
     section.dataset.status = value.status;
@@ -34,4 +29,10 @@ const showJob = ({ kind, notice, sentences, share, draw }) => {
 
   watch("value", show);
   show();
+  // The server says something every second, whether there is news or not.
+  setInterval(() => {
+    if (!atelier.runs(props.value) || performance.now() - heard < LOST_AFTER) return;
+    props.value = { ...props.value, status: "failed", message: LOST };
+    show();
+  }, 1000);
 };

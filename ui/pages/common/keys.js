@@ -3,7 +3,9 @@ const KEYS = [
   ["Ctrl or ⌘ + Enter", "Paint, or compare"],
   ["Esc", "Cancel what is being painted"],
   ["/", "To the prompt"],
-  ["← →", "To the next or previous style or picture, once one is chosen"],
+  ["← → ↑ ↓", "To the next style or picture, once one is chosen"],
+  ["Ctrl or ⌘ + ↑ ↓", "In the prompt: more or less weight for a word"],
+  ["< __ /", "In the prompt: suggests styles, wildcards, templates"],
   ["1 2 3", "To another tab"],
   ["?", "This list"],
 ];
@@ -17,11 +19,23 @@ const seen = (node) => node.getClientRects().length > 0;
 /** @param {string} selector */
 const shown = (selector) => findAll(document, selector).find(seen);
 
-/** @param {HTMLElement | undefined} from @param {number} by */
-function walk(from, by) {
+/** @type {Record<string, [number, number]>} */
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+// To the nearest one in that direction; sideways at the end of a line on to the next line.
+/** @param {HTMLElement | undefined} from @param {[number, number]} direction */
+function walk(from, [dx, dy]) {
   const place = from?.closest(WALKS);
-  const stops = place ? findAll(place, "button, a[href]").filter(seen) : [];
-  const next = from && stops[stops.indexOf(from) + by];
+  if (!from || !place) return false;
+  const stops = findAll(place, "button:not(.card-heart), a[href]").filter(seen);
+  const here = from.getBoundingClientRect();
+  /** @param {HTMLElement} stop */
+  const away = (stop) => {
+    const there = stop.getBoundingClientRect();
+    return (there.top - here.top) * dy > 1 ? Math.abs(there.top - here.top) * 1000 + Math.abs(there.left - here.left) : Infinity;
+  };
+  const below = stops.filter((stop) => away(stop) < Infinity).sort((a, b) => away(a) - away(b))[0];
+  const next = dy ? below : stops[stops.indexOf(from) + dx];
   next?.focus();
   return Boolean(next);
 }
@@ -29,7 +43,7 @@ function walk(from, by) {
 // Whether a key that is pressed outside of text did something.
 /** @param {string} key */
 function pressed(key) {
-  if (key === "ArrowRight" || key === "ArrowLeft") return walk(shown(":focus"), key === "ArrowRight" ? 1 : -1);
+  if (key in ARROWS) return walk(shown(":focus"), ARROWS[key]);
   if (key === "?") part("sheet").showModal();
   else if (key === "/") promptArea()?.focus();
   else {

@@ -14,6 +14,8 @@ interface Style extends Partial<Verdict> {
   name: string;
   triggers: string[];
   preview?: string;
+  /** Seconds since 1970. */
+  added?: number;
   description?: string;
   source?: string;
   licence?: string;
@@ -66,8 +68,53 @@ interface Details {
   width: number;
   height: number;
   hires?: { width: number; height: number; steps: number; strength: number } | null;
-  adapters: { name: string; weight: number }[];
+  adapters: { id: string; name: string; weight: number; text_weight?: number; start?: number; end?: number }[];
   comparison?: Record<string, Axis | null>;
+  profile?: string;
+  timings?: { total: number };
+  /** Other fields of a request. */
+  [field: string]: unknown;
+}
+
+/** A finished picture, wherever it is shown: with `id` and `picture`, its set and its number there, if the history has it. */
+interface PictureItem {
+  url: string;
+  prompt: string;
+  /** What it is among others, where not its prompt. */
+  about?: string;
+  seed: number | null;
+  thumbnail?: string;
+  details?: Details;
+  created?: number;
+  id?: string;
+  picture?: number;
+  favourite?: boolean;
+  /** It was deleted here. */
+  gone?: boolean;
+  /** Of its file. */
+  name?: string;
+}
+
+type Act =
+  | "restore"
+  | "seed"
+  | "prompt"
+  | "start"
+  | "mask"
+  | "enlarge"
+  | "vary"
+  | "compare"
+  | "style"
+  | "favourite"
+  | "download"
+  | "delete";
+
+/** What was done with pictures of the history, by keyOf, and how many are left. */
+interface Marked {
+  what: "favourite" | "delete";
+  on: boolean;
+  keys: string[];
+  count: number;
 }
 
 interface Axis {
@@ -80,6 +127,18 @@ interface Job {
   status: "empty" | "sent" | "planned" | "waiting" | "painting" | "cell" | "done" | "failed" | "cancelled";
   message?: string;
   notice?: string;
+}
+
+/** A job that waits or failed, in a line. */
+interface Brief {
+  job: string;
+  title: string;
+  status: string;
+  place?: number;
+  expected_seconds?: number;
+  message?: string;
+  run?: number;
+  runs?: number;
 }
 
 /** A place in the queue, and when its turn is. */
@@ -95,29 +154,54 @@ interface Step {
   preview: string | null;
 }
 
-type PaintJob = Job & { width?: number; height?: number } & (
+/** What the page knows of all jobs, beside the one in front. */
+interface AtDesk {
+  job?: string;
+  others?: Brief[];
+  last?: Painted;
+  run?: number;
+  runs?: number;
+}
+
+type PaintJob = Job &
+  AtDesk & { width?: number; height?: number; finished?: SentFile[] } & (
     | { status: "empty" | "sent" | "failed" | "cancelled" }
     | ({ status: "waiting" } & Waiting)
     | ({ status: "painting"; image: number; images: number } & Step)
     | ({ status: "done" } & Painted)
   );
 
+/** Steps, sampler and guidance that go together, and the adapter that they need. */
+interface Tier {
+  name: string;
+  about: string;
+  values: Record<string, unknown>;
+  adapter: StyleUse | null;
+}
+
 interface Painted extends Details {
-  images: SentFile[];
+  /** Their set in the history, if they are there, with their numbers if these are not 0, 1 … */
+  kept?: string;
+  images: (SentFile & { picture?: number; favourite?: boolean })[];
   seeds: number[];
-  timings: { total: number };
+  /** Not of a batch that was stopped. */
+  timings?: { total: number };
 }
 
 /** What a comparison is from its plan on. */
 interface Grid {
   x: Axis;
   y: Axis | null;
+  z?: Axis | null;
   columns: number;
   rows: number;
+  pages: number;
   width: number;
   height: number;
   cells: number;
   painted: SentFile[];
+  /** Of each of them; at last all of it. */
+  told: (Details | { prompt: string; seed: number })[];
 }
 
 type CompareJob = Job &
@@ -149,6 +233,8 @@ interface Tokenized {
   parts: number[];
   schedule: [number, string][];
   triggers: { present: string[]; missing: string[] };
+  /** Styles that are named in the prompt, but are not there. */
+  unknown: string[];
   error?: string;
 }
 
@@ -157,10 +243,10 @@ interface PictureSet {
   id: string;
   created: number;
   details: Details;
-  pictures: { picture: number; seed: number; url: string; thumbnail: string }[];
+  pictures: { picture: number; seed: number | null; favourite: boolean; url: string; thumbnail: string }[];
 }
 
-type KeptPicture = PictureSet["pictures"][0] & Pick<PictureSet, "id" | "created" | "details"> & { prompt: string };
+type KeptPicture = PictureItem & PictureSet["pictures"][0] & { details: Details; created: number };
 
 /** What the property `answer` says to a question, by its number. */
 interface Answer {
@@ -168,7 +254,10 @@ interface Answer {
   error?: string;
 }
 
-/** To `list`; to `forget` only the count. */
+interface ActAnswer extends Answer {
+  count?: number;
+}
+
 interface HistoryAnswer extends Answer {
   sets: PictureSet[];
   count: number;
@@ -176,12 +265,19 @@ interface HistoryAnswer extends Answer {
 }
 
 interface RestoreAnswer extends Answer {
+  /** Whether the picture says nothing of how it was made. */
+  plain?: boolean;
   done: string;
   notes: string[];
 }
 
 type StylesAnswer = Answer &
-  ({ event: "inspect"; style: Style } | { event: "search"; found: HubModel[] } | { event: "export"; file: SentFile; details: Exported });
+  (
+    | { event: "inspect"; style: Style }
+    | { event: "refresh"; styles: Style[] }
+    | { event: "search"; found: HubModel[] }
+    | { event: "export"; file: SentFile; details: Exported }
+  );
 
 interface HubModel {
   id: string;

@@ -2,6 +2,7 @@
 // Who this browser is and which jobs this tab watches, one of each kind. The server stores the owner's hash only;
 // nothing else proves it.
 (() => {
+  const RUNNING = ["sent", "planned", "waiting", "painting", "cell"];
   /** @type {Record<string, string>} */
   const memory = {};
   const random = () => {
@@ -35,10 +36,36 @@
   /** @param {RequestInfo | URL} url */
   const reset = (url) => String(url instanceof Request ? url.url : url).endsWith("/gradio_api/reset");
   window.fetch = (url, options) => (reset(url) ? Promise.resolve(new Response("{}")) : ask(url, options));
+  /** @param {string} kind @param {string} what */
+  const ours = (kind, what) => read("sessionStorage", `atelier-${kind}-${what}`);
+  // What a browser remembers of its visitor, never more than this of one kind.
+  const MOST = 60000;
   window.atelier = {
     owner,
     // A tab has its own jobs, and a reload does not change them.
-    keys: (kind) => ({ owner: owner(), job: read("sessionStorage", `atelier-${kind}`) }),
-    begin: (kind) => ({ owner: owner(), job: write("sessionStorage", `atelier-${kind}`, random()) }),
+    keys: (kind) => ({
+      owner: owner(),
+      desk: ours(kind, "desk") || write("sessionStorage", `atelier-${kind}-desk`, random()),
+      job: ours(kind, "job"),
+    }),
+    begin: (kind, shown) => {
+      write("sessionStorage", `atelier-${kind}-job`, random());
+      return { ...window.atelier.keys(kind), watching: shown?.job !== undefined && window.atelier.runs(shown) };
+    },
+    // Until the viewer is there, see common/viewer.js.
+    view: () => {},
+    act: async () => "",
+    runs: (job) => RUNNING.includes(job?.status ?? "empty"),
+    recall: (name) => {
+      try {
+        return JSON.parse(read("localStorage", `atelier-${name}`)) ?? undefined;
+      } catch {
+        return undefined;
+      }
+    },
+    remember: (name, value) => {
+      const text = JSON.stringify(value);
+      if (text.length <= MOST) write("localStorage", `atelier-${name}`, text);
+    },
   };
 })();

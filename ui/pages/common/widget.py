@@ -18,12 +18,16 @@ WHILE_EDITING: dict[str, Any] = {
 }  # fmt: skip
 
 
-def widget(page: str, name: str, value: object, helpers: Sequence[str] = (), **props: Any) -> gr.HTML:
+def widget(
+    page: str, name: str, value: object, helpers: Sequence[str] = (), parts: Sequence[str] = (), **props: Any
+) -> gr.HTML:
     """The widget of `<page>/<name>.html` and `<page>/<name>.js`, whose script gets `props`.
 
-    Before it stand common/dom.js and the `helpers`, other scripts of common/, in one function with it.
+    Before it stand common/dom.js, the `helpers`, other scripts of common/, and its own `parts`, in one function with
+    it.
     """
-    files = [PAGES / "common" / f"{helper}.js" for helper in ("dom", *helpers)] + [PAGES / page / f"{name}.js"]
+    shared, own = (PAGES / "common", ("dom", *helpers)), (PAGES / page, (*parts, name))
+    files = [folder / f"{script}.js" for folder, scripts in (shared, own) for script in scripts]
     script = "".join(file.read_text("utf-8") for file in files)
     template = (PAGES / page / f"{name}.html").read_text("utf-8")
     return gr.HTML(value, html_template=template, js_on_load=script, apply_default_css=False, **props)
