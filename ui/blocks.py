@@ -21,10 +21,11 @@ from ui.api.history import add_history_endpoints
 from ui.api.openapi import openapi_route
 from ui.atelier import Atelier
 from ui.errors import ending
+from ui.pages.common.actions import add_actions
 from ui.pages.common.theme import PAGES, theme
 from ui.pages.common.widget import keyboard
 from ui.pages.compare.page import add_compare_page
-from ui.pages.history.page import add_history_page, add_restoring
+from ui.pages.history.page import add_history_page
 from ui.pages.paint.wiring import add_paint_page
 from ui.web.app import app_arguments
 from ui.web.economy import economize
@@ -53,7 +54,7 @@ def open_service(engine: Engine, library: Library, settings: Settings) -> Genera
 
 def build(service: GenerationService, settings: Settings, history: History) -> Atelier:
     """The Blocks, with its queue. Pictures are deleted from the server a day after they were made."""
-    jobs = Jobs(service.forget, settings.reload_seconds, ending=ending)
+    jobs = Jobs(service.forget, settings.reload_seconds, ending=ending, sooner=service.queue.sooner)
     uploads = Uploads(settings.uploads_total_mb * MB, settings.upload_mb * MB)
     with Atelier(
         uploads, title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR), fill_width=True
@@ -61,12 +62,12 @@ def build(service: GenerationService, settings: Settings, history: History) -> A
         gr.HTML(HEADER.format(motto=motto(service.profile)), apply_default_css=False, elem_id="masthead")
         with gr.Tabs(elem_id="pages") as tabs:
             with gr.Tab("Paint", id="paint"):
-                page = add_paint_page(service, jobs, history)
+                page = add_paint_page(service, jobs, history, tabs)
             with gr.Tab("Compare", id="compare") as tab:
-                add_compare_page(service, jobs, history, page.fields, tab)
+                add_compare_page(service, jobs, history, page.fields, (tabs, tab))
             with gr.Tab("History", id="history"):
-                gallery = add_history_page(history)
-        add_restoring(service, history, page, gallery, tabs)
+                add_history_page(history)
+        add_actions(service, history, page.fields, page.reader, tabs)
         keyboard()
         add_endpoints(service, history)
         add_history_endpoints(service, history)
@@ -110,7 +111,14 @@ def launch_arguments(
         "server_port": settings.port,
         "theme": theme(),
         "css_paths": [
-            PAGES / f for f in ("common/base.css", "paint/paint.css", "compare/compare.css", "history/history.css")
+            PAGES / f
+            for f in (
+                "common/base.css",
+                "paint/paint.css",
+                "compare/compare.css",
+                "history/history.css",
+                "common/viewer.css",
+            )
         ],
         "head": f"<script>{(PAGES / 'common' / 'visitor.js').read_text('utf-8')}</script>",
         "favicon_path": PAGES / "common" / "favicon.svg",

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from pathlib import Path
 
 import httpx
@@ -10,16 +11,18 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from tests.hostile import bombs
 from tests.serving import LONG, STYLES
 
 PARAMETERS = (
     "prompt negative_prompt adapters width height steps guidance_scale scheduler seed num_images normalize_adapters "
     "image strength hires_scale hires_steps hires_strength hires_upscaler clip_skip guidance_rescale guidance_start "
-    "guidance_end eta metadata owner dry_run"
+    "guidance_end eta metadata owner dry_run mask mask_blur outpaint_left outpaint_right outpaint_top outpaint_bottom "
+    "variation_seed variation_strength tiling"
 ).split()
 ENDPOINTS = (
     "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers prompt_styles "
-    "compare history forget_picture read_picture"
+    "compare history forget_picture favourite_picture read_picture"
 ).split()
 QUICK = {"steps": 4, "seed": 11, "api_name": "/generate"}
 
@@ -178,6 +181,80 @@ def test_painting_over_a_picture_and_enlarging_it(client, tmp_path):
     (tmp_path / "start.png").write_bytes(b"GIF89a" * 9)
     with pytest.raises(AppError, match=r"image is .*, but must be a PNG, JPEG or WebP file"):
         client.predict(prompt="x", image=handle_file(tmp_path / "start.png"), api_name="/generate")
+
+
+def test_painting_into_a_picture_and_beyond_it(client, tmp_path):
+    Image.radial_gradient("L").resize((64, 64)).convert("RGB").save(tmp_path / "start.png")
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (32, 0, 64, 64))
+    mask.save(tmp_path / "mask.png")
+    start = Image.open(tmp_path / "start.png").tobytes()
+    given = {"image": handle_file(tmp_path / "start.png"), "mask": handle_file(tmp_path / "mask.png")}
+    gallery, details = client.predict(prompt="a red apple", **QUICK, **given)
+    painted = Image.open(gallery[0]["image"])
+    assert details["mask"] == 0.5 and details["mask_blur"] == 4 and "Mask blur: 4" in painted.text["parameters"]
+    left = (0, 0, 32, 64)
+    assert painted.crop(left).tobytes() == Image.frombytes("RGB", (64, 64), start).crop(left).tobytes()
+    assert painted.tobytes() != start
+    gallery, details = client.predict(prompt="a red apple", **QUICK, image=given["image"], width=96, outpaint_left=32)
+    wider = Image.open(gallery[0]["image"])
+    assert wider.crop((32, 0, 96, 64)).tobytes() == start and details["outpaint_left"] == 32
+    read = client.predict(file=handle_file(gallery[0]["image"]), api_name="/read_picture")
+    assert "beyond another picture" in read["notes"][0] and read["values"]["outpaint_left"] == 0
+    _, told = client.predict(
+        prompt="a red apple", x_axis="steps", x_values=[2, 3], api_name="/compare", width=64, height=64, **given
+    )
+    assert len(told["cells"]) == 2 and all(cell["mask"] == 0.5 for cell in told["cells"])
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"GIF89a" * 9, "mask is b'GIF89aGI', but must be a PNG, JPEG or WebP file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "mask is .*, but must be a PNG, JPEG or WebP file"),
+        (bombs.file(Image.new("L", (8, 8))), "mask is all black, but must be white"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_mask_is_refused(client, tmp_path, data, sentence):
+    Image.new("RGB", (64, 64)).save(tmp_path / "start.png")
+    (tmp_path / "mask.png").write_bytes(data)
+    with pytest.raises(Exception, match=sentence):
+        client.predict(prompt="x", api_name="/generate", image=handle_file(tmp_path / "start.png"),
+                       mask=handle_file(tmp_path / "mask.png"))  # fmt: skip
+
+
+def test_a_mask_is_not_a_file_of_the_server(server):
+    for mask in ({"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, "/etc/passwd", [1]):
+        values = ["x", "", [], 64, 64, 2, 5, "Euler", 1, 1, False, None, 0.6, 1, 0, 0.5, "pixels", 0, 0, 0, 1, 0, True]
+        event, data = server.call("generate", [*values, "", False, mask])[-1]
+        assert event == "error" and "passwd" not in str(data).replace("'/etc/passwd'", "")
+
+
+def test_what_is_finished_of_a_batch_is_kept_when_the_rest_is_stopped(server, client):
+    owner = "o" * 40
+    job = client.submit(prompt="a red apple", owner=owner, **QUICK | {"steps": 40}, num_images=4)
+    deadline = time.monotonic() + 60
+    while not (kept := client.predict(owner, api_name="/history")):
+        assert time.monotonic() < deadline and not job.done()
+        time.sleep(0.1)
+    job.cancel()
+    server.wait_until(running=0)
+    kept = client.predict(owner, api_name="/history")
+    count = len(kept[0]["pictures"])
+    assert len(kept) == 1 and 1 <= count < 4 and kept[0]["details"]["seeds"] == [11, 12, 13][:count]
+    alone, _ = client.predict(prompt="a red apple", **QUICK | {"steps": 40})
+    assert httpx.get(server.url + kept[0]["pictures"][0]["url"]).content == png(alone)
+
+
+def test_variations_and_tiles(client):
+    plain, _ = client.predict(prompt="a red apple", **QUICK)
+    near, details = client.predict(
+        prompt="a red apple", **QUICK, num_images=2, variation_seed=5, variation_strength=0.2, tiling=True
+    )
+    assert details["seeds"] == [11, 11] and details["variation_seeds"] == [5, 6] and details["tiling"] is True
+    assert len({pixels(png(plain)), pixels(png(near)), pixels(png(near, 1))}) == 3
+    again, details = client.predict(prompt="a red apple", **QUICK)
+    assert png(again) == png(plain) and details["variation_seeds"] == []
 
 
 def test_a_picture_says_how_it_was_made(client):

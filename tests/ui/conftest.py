@@ -14,6 +14,7 @@ def server():
     return serving.shared()
 
 
+SETTINGS = '#settings .label-wrap:has(> span:text-is("Settings"))'
 SETTLED = """() => new Promise((done) => {
   let frames = 4;
   const next = () => (frames-- ? requestAnimationFrame(next) : done());
@@ -49,7 +50,7 @@ class Visit:
         for part in ('.stage[data-status="empty"]', ".card", ".example", "#settings .label-wrap", "#paint"):
             self.page.wait_for_selector(part)
 
-    def open(self, part: str = "#settings .label-wrap >> nth=0", shows: str = "#seed input") -> None:
+    def open(self, part: str = SETTINGS, shows: str = '[aria-label="number input for Steps"]') -> None:
         """Open a closed part of the page and wait until what it shows keeps what is written into it.
 
         Gradio gives fields that come into sight their first values once more, a frame or two later.

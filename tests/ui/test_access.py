@@ -27,9 +27,25 @@ def test_no_serious_violation(visit, theme, width):
     here.paint("a red apple", Steps=4)
     here.until("done")
     assert violations(page) == [], "painted"
+    page.click(".cell .look")
+    page.wait_for_selector(".viewer[open] .viewer-frame:not(.coming)")
+    assert violations(page) == [], "viewer"
+    page.keyboard.press("Escape")
+    page.locator(".stage").get_by_text("Change a part").click()
+    page.wait_for_selector(".brush-sheet[open]")
+    assert violations(page) == [], "brush"
+    page.click("text=Done")
+    page.click("#prompt textarea")
+    page.keyboard.type(" <in")
+    page.wait_for_selector(".completion li")
+    assert violations(page) == [], "suggestions, and a picture to start from"
+    page.keyboard.press("Escape")
     for room in ("Compare", "History"):
         page.get_by_role("tab", name=room).click()
         page.wait_for_timeout(800)
         assert violations(page) == [], room
+    page.click(".history-tools >> text=Select")
+    page.click(".kept-picture")
+    assert violations(page) == [], "selecting"
     page.keyboard.press("?")
     assert violations(page) == [], "keys"

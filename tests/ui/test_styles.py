@@ -42,7 +42,7 @@ def test_every_part_of_a_mix_reaches_the_request(visit):
     for style in ("ink", "neon"):
         page.click(f'.card[data-style="{style}"]')
     page.get_by_label("More about Ink").click()
-    slide(page, "ink", "Ink", "0.5")
+    page.fill("#weight-ink", "0.5")
     assert page.inner_text('.mix-row[data-style="ink"] .mix-words output') == "0.50", "the words follow"
     slide(page, "ink", "Text strength", "-0.25")
     slide(page, "ink", "Until", "0.6")
@@ -65,7 +65,7 @@ def test_a_mix_that_burns_is_warned_of_and_scaled(visit):
     page.click('.card[data-style="neon"]')
     assert "add up to 2.00" in page.inner_text(".burn")
     page.click("text=Scale them to 1")
-    assert not page.is_visible(".burn") and page.inner_text(".mix-main output >> nth=0") == "0.50"
+    assert not page.is_visible(".burn") and page.input_value(".mix-number >> nth=0") == "0.50"
     assert [use["weight"] for use in sent(here)] == [0.5, 0.5]
 
 
@@ -142,9 +142,8 @@ def test_the_settings_draw_the_noise_and_take_a_picture_to_start_from(visit, ser
     page.keyboard.press("Tab")
     page.wait_for_function("document.querySelectorAll('.levels-dot').length === 8")
     assert before != 8 and "Noise over 7 steps" in page.inner_text(".levels figcaption")
-    here.open("text=Start from a picture", "#start")
     page.set_input_files("#start input[type=file]", next(server.scratch.parent.glob("styles/neon.webp")))
-    page.wait_for_selector("#start img")
+    page.wait_for_selector("#start .canvas-thumb img")
     here.paint("a red apple", Steps=4)
     here.until("done")
     assert not here.complaints

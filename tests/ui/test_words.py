@@ -14,9 +14,9 @@ def test_the_counter_says_how_the_prompt_is_read(visit):
     page.fill("#prompt textarea", "a (cat:99) AND a red apple")
     counted(page, "2 prompts joined by AND")
     page.click('.card[data-style="ink"]')
-    counted(page, "without the trigger “ink style”")
+    counted(page, "+ ink style")
     page.fill("#prompt textarea", "ink style cat")
-    page.wait_for_function("!document.querySelector('.counter').textContent.includes('without')")
+    page.wait_for_function("!document.querySelector('.counter').textContent.includes('+ ink')")
     page.fill("#prompt textarea", "x" * 20_000)
     counted(page, "at most 10000 characters")
     assert not here.complaints
@@ -27,7 +27,7 @@ def test_a_prompt_style_is_written_around_the_prompt_and_taken_off_again(visit):
     page = here.page
     page.fill("#prompt textarea", "a red apple")
     page.click("text=Prompt templates")
-    page.fill(".search-field", "impasto")
+    page.fill("#templates .search-field", "impasto")
     assert page.locator(".prompt-template:visible").count() == 1
     look = page.locator(".prompt-template:visible")
     look.click()
@@ -50,9 +50,12 @@ def test_a_tier_sets_what_belongs_together(visit):
     here.open()
     seen = []
     for name in ("Fast", "Quality", "Balanced"):
-        page.click(f"#tiers button:has-text('{name}')")
+        page.click(f".form-bar [aria-label=Speed] button:has-text('{name}')")
         page.wait_for_timeout(300)
         seen.append(
-            (page.get_by_label("number input for Steps").input_value(), page.get_by_label("Scheduler").input_value())
+            (
+                page.get_by_label("number input for Steps").input_value(),
+                page.get_by_role("combobox", name="Scheduler").input_value(),
+            )
         )
     assert len(set(seen)) == 3 and int(seen[0][0]) < int(seen[2][0]) <= int(seen[1][0])

@@ -57,7 +57,10 @@ def test_a_row_is_a_parameter_of_the_endpoint_with_its_help(endpoint):
     taken = inspect.signature(endpoint.function).parameters
     assert taken["vae_tiling"].default is False and taken["vae_tiling"].annotation is bool
     assert taken["tiles"].default == 4 and taken["tiles"].annotation is int
-    assert [*taken][:3] == ["request", "prompt", "negative_prompt"] and [*taken][-2:] == ["owner", "dry_run"]
+    names = [*taken]
+    assert names[:3] == ["request", "prompt", "negative_prompt"] and names[-2:] == ["vae_tiling", "tiles"]
+    # For those who call by position: what came later stands behind what was there.
+    assert names[names.index("metadata") :][:4] == ["metadata", "owner", "dry_run", "mask"]
     assert (
         "vae_tiling: decode in tiles" in endpoint.function.__doc__
         and "tiles: 1 to 9 tiles" in endpoint.function.__doc__

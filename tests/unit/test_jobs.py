@@ -11,7 +11,7 @@ from PIL import Image
 
 from lora.errors import InvalidOwner, InvalidRequest, UnknownJob
 from lora.library import Library
-from pipeline.engine import DenoiseStep, Generation
+from pipeline.engine import DenoiseStep, Finished, Generation
 from serving.generation import GenerationService
 from serving.history import History, owner_hash
 from serving.jobs import Jobs
@@ -19,7 +19,7 @@ from serving.queue import FairQueue
 from serving.workers.local import LocalWorker
 from tests.unit.test_generation import Engine
 from ui.errors import ending
-from ui.pages.paint.wiring import painted, painted_before
+from ui.pages.paint.wiring import painted_before, repeated
 
 A, B = "a" * 43, "b" * 43
 ONE, TWO = "1" * 43, "2" * 43
@@ -55,9 +55,10 @@ class House(Jobs):
         )
         self.service, self.history = service, history
 
-    def paint(self, secret, identity, values, session):
-        key = owner_hash(secret), identity
-        self.start(secret, identity, session, painted(self.service, self.history, key, values, session))
+    def paint(self, secret, identity, values, session, desk=None, runs=1):
+        """A job, at a desk of its own unless one is named."""
+        work = repeated(self.service, self.history, (owner_hash(secret), identity), values, session, runs)
+        return self.start(secret, desk or identity, identity, session, work, values["prompt"])
 
 
 @pytest.fixture
@@ -67,7 +68,9 @@ def make(tmp_path, monkeypatch):
     history = History(tmp_path / "data")
 
     def jobs(paint, **options) -> House:
-        return House(GenerationService(LocalWorker(Engine(), paint), Library([]), FairQueue(4, 2)), history, **options)
+        queue = FairQueue(8, 4)
+        service = GenerationService(LocalWorker(Engine(), paint), Library([]), queue)
+        return House(service, history, **{"sooner": queue.sooner} | options)
 
     yield jobs
     history.close()
@@ -106,6 +109,7 @@ def test_a_page_that_comes_back_sees_how_far_it_is_and_then_the_picture(make):
         done = again[-1]
         assert done["status"] == "done" and done["seeds"] == [7] and done["kept"]
         assert jobs.history.find(owner_hash(A), done["kept"]).details["prompt"] == "a red apple"
+        assert done["last"]["images"] == done["images"]
         # Whoever comes late sees the result at once, and so does who comes after the next start of the app.
         assert await seen(jobs) == [done]
         with pytest.raises(UnknownJob):
@@ -155,15 +159,15 @@ def test_cancel_stops_it_within_a_step_and_tells_whoever_watches(make):
         watching = asyncio.create_task(seen(jobs))
         await asyncio.sleep(0.1)
         taken = painter.taken
-        jobs.cancel(A, ONE)
+        jobs.cancel(A, ONE, ONE)
         *_, before, last = await watching
         assert last == before | {"status": "cancelled"} and before["status"] == "painting"
         await asyncio.sleep(0.1)
         assert painter.taken <= taken + 2
         # Also before the loop has come to it.
         jobs.paint(A, TWO, VALUES, "session")
-        jobs.cancel(A, TWO)
-        assert (await seen(jobs, job=TWO))[-1] == {"status": "cancelled"}
+        jobs.cancel(A, TWO, TWO)
+        assert (await seen(jobs, job=TWO))[-1] == {"status": "cancelled", "job": TWO, "others": []}
         await empty(jobs)
 
     asyncio.run(story())
@@ -177,12 +181,14 @@ def test_i3_another_owner_neither_sees_nor_stops_it(make):
             with pytest.raises(error):
                 await seen(jobs, secret)
             with pytest.raises(error):
-                jobs.cancel(secret, ONE)
+                jobs.cancel(secret, ONE, ONE)
+            with pytest.raises(error):
+                jobs.sooner(secret, ONE, ONE)
         # The same id is another job for another owner.
-        jobs.paint(B, ONE, VALUES | {"seed": 8}, "session")
-        ours, theirs = await asyncio.gather(seen(jobs), seen(jobs, B))
+        jobs.paint(B, ONE, VALUES | {"seed": 8}, "session", desk=TWO)
+        ours, theirs = await asyncio.gather(seen(jobs), seen(jobs, B, TWO))
         assert ours[-1]["seeds"] == [7] and theirs[-1]["seeds"] == [8]
-        for ask in (seen(make(Painter()), B, TWO), painted_before(jobs.history, B, TWO)):
+        for ask in (seen(make(Painter()), B, ONE), painted_before(jobs.history, B, TWO)):
             with pytest.raises(UnknownJob):
                 await ask
 
@@ -194,7 +200,9 @@ def test_an_id_is_one_that_cannot_be_guessed_and_has_not_been_used(make, identit
     async def story():
         jobs = make(Painter())
         with pytest.raises(InvalidRequest, match=r"job is .*, but must be"):
-            jobs.paint(A, identity, VALUES, "session")
+            jobs.paint(A, identity, VALUES, "session", desk=ONE)
+        with pytest.raises(InvalidRequest, match=r"desk is .*, but must be"):
+            jobs.start(A, identity, ONE, "session", painted_before(None, A, ONE))
         jobs.paint(A, ONE, VALUES, "session")
         with pytest.raises(InvalidRequest, match="has not begun yet"):
             jobs.paint(A, ONE, VALUES, "session")
@@ -245,7 +253,7 @@ def test_r2_without_room_the_picture_is_shown_and_the_page_says_so(make, monkeyp
 
     async def story():
         jobs = make(Painter())
-        monkeypatch.setattr("serving.history.put", no_room)
+        monkeypatch.setattr("serving.picture_store.put", no_room)
         monkeypatch.setattr("ui.web.files.save_bytes_to_cache", no_room)
         jobs.paint(A, ONE, VALUES, "session")
         done = (await seen(jobs))[-1]
@@ -274,9 +282,135 @@ def test_jobs_that_ended_long_ago_are_forgotten(make, monkeypatch):
         for i in range(5):
             jobs.paint(A, str(i) * 43, VALUES, "session")
             await seen(jobs, job=str(i) * 43)
-        assert len(jobs._jobs) == 3
+        assert len(jobs._desks) == 3
         with pytest.raises(UnknownJob):
             await seen(jobs, job="0" * 43)
         assert (await painted_before(jobs.history, A, "0" * 43))["images"][0]["url"].startswith("kept/")
+
+    asyncio.run(story())
+
+
+def title(view: dict) -> list[str]:
+    return [other["title"] for other in view["others"]]
+
+
+async def at(jobs, done) -> dict:
+    """What the desk ONE is told when `done` says so of it."""
+    async with aclosing(jobs.watch(A, ONE)) as news:
+        async for shown in news:
+            if done(shown):
+                return shown
+    raise AssertionError(f"never: {shown}")
+
+
+def test_several_jobs_of_a_page_are_told_together_put_in_order_and_stopped_one_by_one(make):
+    async def story():
+        jobs = make(Painter(steps=40))
+        names = ["apple", "pear", "plum", "nut"]
+        for i, name in enumerate(names):
+            assert not jobs.paint(A, str(i) * 43, VALUES | {"prompt": name}, "session", desk=ONE)
+        view = await at(
+            jobs, lambda v: v["status"] == "painting" and len(v["others"]) == 3 and "place" in v["others"][2]
+        )
+        assert view["job"] == "0" * 43 and title(view) == names[1:]
+        assert [other["place"] for other in view["others"]] == [1, 2, 3] and view["others"][0]["expected_seconds"] > 0
+        jobs.sooner(A, ONE, "3" * 43)
+        assert title(await at(jobs, lambda v: title(v) == ["nut", "pear", "plum"])) == ["nut", "pear", "plum"]
+        jobs.cancel(A, ONE, "1" * 43)
+        # At once, though the task has not ended yet.
+        assert title(jobs._desks[owner_hash(A), ONE].view()) == ["nut", "plum"]
+        order = []
+        async with aclosing(jobs.watch(A, ONE)) as news:
+            async for shown in news:
+                if shown["status"] == "painting" and shown["job"] not in order:
+                    order.append(shown["job"])
+        assert order == ["0" * 43, "3" * 43, "2" * 43] and shown["status"] == "done" and shown["prompt"] == "plum"
+        kept = [jobs.history.of_job(owner_hash(A), job).details["prompt"] for job in order]
+        assert kept == ["apple", "nut", "plum"]
+
+    asyncio.run(story())
+
+
+def test_one_that_fails_is_told_beside_the_others_until_it_is_put_away(make):
+    async def story():
+        jobs = make(Painter(steps=100))
+        jobs.paint(A, TWO, VALUES, "session", desk=ONE)
+        jobs.paint(A, "3" * 43, VALUES | {"steps": 0}, "session", desk=ONE)
+        view = await at(jobs, lambda v: v["others"] and v["others"][0]["status"] == "failed")
+        assert view["status"] != "failed" and view["others"][0]["message"].startswith("steps is 0")
+        jobs.cancel(A, ONE, "3" * 43)
+        assert (await at(jobs, lambda v: not v["others"]))["job"] == TWO
+        jobs.cancel(A, ONE, TWO)
+        await empty(jobs)
+
+    asyncio.run(story())
+
+
+def test_who_joins_those_that_are_watched_is_told_so_and_a_cancel_may_come_first(make):
+    async def story():
+        jobs = make(Painter(steps=30))
+        with pytest.raises(UnknownJob):
+            jobs.cancel(A, ONE, "4" * 43)
+        jobs.paint(A, TWO, VALUES, "session", desk=ONE)
+        watching = asyncio.create_task(seen(jobs))
+        await asyncio.sleep(0.05)
+        assert jobs.paint(A, "3" * 43, VALUES | {"prompt": "pear"}, "session", desk=ONE)
+        jobs.paint(A, "4" * 43, VALUES | {"prompt": "never"}, "session", desk=ONE)
+        last = (await watching)[-1]
+        assert last["status"] == "done" and last["prompt"] == "pear"
+        assert len(jobs.history.all(owner_hash(A))) == 2
+
+    asyncio.run(story())
+
+
+def test_a_click_can_paint_many_times_each_with_other_seeds_and_stopping_keeps_them(make):
+    async def story():
+        jobs = make(Painter(steps=3))
+        jobs.paint(A, ONE, VALUES | {"num_images": 1}, "session", runs=3)
+        shown = await seen(jobs)
+        assert {(each["run"], each["runs"]) for each in shown if "run" in each} == {(1, 3), (2, 3), (3, 3)}
+        assert shown[-1]["seeds"] == [9] and all(each["last"]["seeds"] == [7] for each in shown if each.get("run") == 2)
+        assert [kept.details["seed"] for kept in jobs.history.all(owner_hash(A))] == [9, 8, 7]
+        # Until it is stopped.
+        jobs.paint(A, TWO, VALUES | {"num_images": 1, "seed": -1}, "session", runs=0)
+        view = await until_run(jobs, 3)
+        jobs.cancel(A, TWO, TWO)
+        last = (await seen(jobs, job=TWO))[-1]
+        assert last["status"] == "cancelled" and last["last"]["images"] and view["runs"] == 0
+        assert len(jobs.history.all(owner_hash(A))) >= 5
+        jobs.paint(A, "3" * 43, VALUES, "session", runs=-1)
+        assert "runs is -1" in (await seen(jobs, job="3" * 43))[-1]["message"]
+
+    async def until_run(jobs, run):
+        async with aclosing(jobs.watch(A, TWO)) as news:
+            async for shown in news:
+                if shown.get("run") == run:
+                    return shown
+
+    asyncio.run(story())
+
+
+def test_what_is_finished_of_a_batch_stays_when_it_is_cancelled(make):
+    def batch(request):
+        details = {"prompt": request.prompt, "seed": 7}
+        for image in range(4):
+            for step in range(1, 6):
+                time.sleep(0.02)
+                yield DenoiseStep(image, 4, step, 5, b"jpeg")
+            if image < 3:
+                yield Finished(image, png(), details | {"seeds": [7, 8, 9, 10][: image + 1]})
+        yield Generation((png(),) * 4, details | {"seeds": [7, 8, 9, 10]})
+
+    async def story():
+        jobs = make(batch)
+        jobs.paint(A, ONE, VALUES | {"num_images": 4}, "session")
+        view = await at(jobs, lambda v: len(v.get("finished", [])) == 2)
+        jobs.cancel(A, ONE, ONE)
+        last = (await seen(jobs))[-1]
+        assert last["status"] == "cancelled" and last["finished"] == view["finished"]
+        assert last["last"]["seeds"] == [7, 8] and len(last["last"]["images"]) == 2
+        (kept,) = jobs.history.all(owner_hash(A))
+        assert kept.id == last["last"]["kept"] and len(kept.files) == 2 and kept.details["seeds"] == [7, 8]
+        await empty(jobs)
 
     asyncio.run(story())

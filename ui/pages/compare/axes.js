@@ -1,25 +1,40 @@
 // @ts-check
-/** @typedef {"x" | "y"} Side */
+/** @typedef {"x" | "y" | "z"} Side */
 const PICKED = { adapter: "styles", scheduler: "schedulers" };
-const SIDES = { x: "Across", y: "Down" };
+const SIDES = { x: "Across", y: "Down", z: "Pages" };
 /** @type {Record<string, string>} */
 const HINTS = {
   adapter: "Each is on alone.",
-  adapter_weight: `−${props.max_weight} to ${props.max_weight}. Ranges: 0-1 [5] is five from 0 to 1.`,
+  adapter_weight: `−${props.max_weight} to ${props.max_weight}. Ranges: 0..1 step 0.25, or 0-1 [5] for five of them.`,
   prompt: 'Words of the prompt, then what replaces them: apple, pear, plum. With a comma in it: "red, ripe".',
   scheduler: "",
-  steps: "Ranges: 10-30 (+10).",
-  guidance_scale: `0 to ${props.max_guidance}. Ranges: 1-9 (+2).`,
-  seed: "Ranges: 1-6.",
+  steps: "Ranges: 10..30 step 10.",
+  guidance_scale: `0 to ${props.max_guidance}. Ranges: 1..9 step 2.`,
+  seed: "Ranges: 1-10.",
 };
 /** @type {Record<string, string>} */
 const EXAMPLES = { adapter_weight: "0, 0.5, 1", prompt: "apple, pear, plum", steps: "10, 20, 30", guidance_scale: "2, 5, 8", seed: "1-4" };
-const value = { ...props.value };
+const value = { ...props.value, ...remembered() };
 /** @type {number | undefined} */
 let late;
 
+// What was chosen last, as far as it is there still.
+function remembered() {
+  const kept = atelier.recall("axes") ?? {};
+  const sound = Object.keys(SIDES).every((side) => {
+    const [axis, values] = [kept[`${side}_axis`], kept[`${side}_values`]];
+    if (axis === "" && side !== "x") return true;
+    if (!(axis in props.names)) return false;
+    if (!(axis in PICKED)) return typeof values === "string";
+    const there = options(axis).map(([id]) => id);
+    return Array.isArray(values) && values.every((id) => there.includes(id));
+  });
+  return sound ? kept : {};
+}
+
 function publish() {
   props.value = { ...value };
+  atelier.remember("axes", value);
   part("cost").classList.add("old");
 }
 
@@ -84,7 +99,7 @@ function written(side) {
 function chooser(side) {
   const select = make("select");
   select.setAttribute("aria-label", SIDES[side]);
-  const none = side === "y" ? [["", "nothing"]] : [];
+  const none = side === "x" ? [] : [["", "nothing"]];
   for (const [id, name] of [...none, ...Object.entries(props.names)]) {
     const option = make("option", "", name);
     option.value = id;
@@ -112,21 +127,29 @@ function show(side) {
 }
 
 function cost() {
-  /** @type {Plan & Pick<Grid, "cells" | "columns" | "rows">} */
-  const { cells, columns, rows, expected_seconds: seconds, place, starts_in: wait, error } = props.plan || {};
+  /** @type {Plan & { hint?: string } & Pick<Grid, "cells" | "columns" | "rows" | "pages">} */
+  const { cells, columns, rows, pages, hint, expected_seconds: seconds, place, starts_in: wait, error } = props.plan || {};
   const queue = place ? `, beginning in about ${roughly(wait)}` : "";
   part("cost").classList.remove("old");
   part("cost").classList.toggle("wrong", Boolean(error));
   part("cost").textContent =
     error ||
-    (cells ? `${columns} × ${rows}: ${plural(cells, "picture")} of at most ${props.most}, about ${roughly(seconds)}${queue}.` : "");
+    hint ||
+    (cells
+      ? `${columns} × ${rows}${pages > 1 ? ` × ${plural(pages, "page")}` : ""}: ${plural(cells, "picture")} of at most ${props.most}, about ${roughly(seconds)}${queue}.`
+      : "");
 }
 
 function styles() {
-  for (const side of /** @type {Side[]} */ (["x", "y"])) if (value[`${side}_axis`] === "adapter") show(side);
+  for (const side of /** @type {Side[]} */ (Object.keys(SIDES))) if (value[`${side}_axis`] === "adapter") show(side);
 }
 
+document.addEventListener("input", (event) => {
+  const area = promptArea();
+  if (!(event.target instanceof HTMLTextAreaElement) || !inside(event, "#compare-prompt") || !area) return;
+  write(area, event.target.value);
+});
 watch("plan", cost);
 watch("styles", styles);
-show("x");
-show("y");
+props.value = { ...value };
+for (const side of /** @type {Side[]} */ (Object.keys(SIDES))) show(side);

@@ -5,46 +5,52 @@ let drawn = "";
 // The frame of labels and empty cells, once per comparison.
 /** @param {Grid} value */
 function frame(value) {
-  const key = JSON.stringify([value.x, value.y, value.width, value.height]);
+  const key = JSON.stringify([value.x, value.y, value.z, value.width, value.height]);
   if (key === drawn) return;
   drawn = key;
   const grid = part("grid");
   grid.style.setProperty("--columns", String(value.columns));
   grid.style.setProperty("--aspect", `${value.width} / ${value.height}`);
   grid.dataset.rows = value.y ? "named" : "";
-  const corner = make("div", "board-corner");
-  if (value.y) corner.append(make("span", "", `${value.y.title} ↓`));
-  corner.append(make("span", "", `${value.x.title} →`));
-  const nodes = [corner, ...value.x.labels.map((label) => make("div", "board-x", label))];
-  for (let row = 0; row < value.rows; row++) {
-    nodes.push(make("div", "board-y", value.y ? value.y.labels[row] : ""));
-    for (let column = 0; column < value.columns; column++) nodes.push(make("div", "board-cell"));
+  const nodes = [];
+  for (let page = 0; page < (value.pages ?? 1); page++) {
+    if (value.z) nodes.push(make("h3", "board-page", `${value.z.title}: ${value.z.labels[page]}`));
+    const corner = make("div", "board-corner");
+    if (value.y) corner.append(make("span", "", `${value.y.title} ↓`));
+    corner.append(make("span", "", `${value.x.title} →`));
+    nodes.push(corner, ...value.x.labels.map((label) => make("div", "board-x", label)));
+    for (let row = 0; row < value.rows; row++) {
+      nodes.push(make("div", "board-y", value.y ? value.y.labels[row] : ""));
+      for (let column = 0; column < value.columns; column++) nodes.push(make("div", "board-cell"));
+    }
   }
   grid.replaceChildren(...nodes);
 }
 
 /** @param {Grid} value @param {number} i */
 function about(value, i) {
-  const y = value.y ? `, ${value.y.title} ${value.y.labels[Math.floor(i / value.columns)]}` : "";
-  return `${value.x.title} ${value.x.labels[i % value.columns]}${y}`;
+  const named = (/** @type {Axis | null | undefined} */ axis, /** @type {number} */ at) =>
+    axis ? [`${axis.title} ${axis.labels[at]}`] : [];
+  const row = Math.floor(i / value.columns);
+  return [...named(value.x, i % value.columns), ...named(value.y, row % value.rows), ...named(value.z, Math.floor(row / value.rows))].join(
+    ", ",
+  );
 }
 
-// A finished one can be opened alone.
-/** @param {Element} cell @param {string} src @param {string} alt */
-function finished(cell, src, alt) {
-  const image = picture(cell, src, alt, true);
-  if (image.parentNode !== cell) return;
-  const anchor = make("a");
-  Object.assign(anchor, { href: src, target: "_blank", rel: "noopener", title: alt });
-  anchor.append(image);
-  cell.replaceChildren(anchor);
-}
+/** @param {Planned} value @returns {PictureItem[]} */
+const finished = (value) =>
+  value.painted.map(({ url }, i) => {
+    const told = value.told[i];
+    const details = "steps" in told ? told : undefined;
+    return { url, prompt: details?.prompts?.[0] ?? told.prompt, seed: Number(told.seed), about: about(value, i), details };
+  });
 
 /** @param {Planned} value */
 function fill(value) {
   frame(value);
   const cells = part("grid").querySelectorAll(".board-cell");
-  for (const [i, file] of value.painted.entries()) finished(cells[i], file.url, about(value, i));
+  const items = finished(value);
+  for (const i of items.keys()) lookCloser(cells[i], items, i);
   for (const cell of cells) cell.classList.remove("now");
   if (value.status !== "painting") return;
   cells[value.cell].classList.add("now");
@@ -76,6 +82,9 @@ function draw(value) {
   keep(value);
 }
 
+/** @param {CompareJob} value */
+const stopped = (value) => `Stopped.${isPlanned(value) && value.painted.length ? " What is finished is kept." : ""}`;
+
 showJob({
   kind: "compare",
   notice: () => part("notice"),
@@ -84,8 +93,8 @@ showJob({
     waiting: (value) => `${at(value)}, in the queue: ${turn(value.place)}.`,
     painting: (value) => `${at(value)}, step ${value.step} of ${value.steps}`,
     cell: (value) => `${at(value)} is done.`,
-    cancelled: () => "Stopped.",
-    done: (value) => `${plural(value.cells, "picture")}. Click one to see it alone.`,
+    cancelled: stopped,
+    done: (value) => `${plural(value.cells, "picture")}. Click one to look closer.`,
   },
   share: (value) => {
     const begun = value.status === "painting" ? value.step / value.steps : 0;

@@ -13,13 +13,15 @@ MAX_CHARACTERS = 20_000
 
 
 def compare_axes(names: dict[str, str], styles: list[dict], schedulers: list[str], most: int) -> gr.HTML:
-    """Two axes of a comparison, by their `names`; values are picked (styles, schedulers) or written.
+    """Three axes of a comparison, by their `names`; values are picked (styles, schedulers) or written.
 
-    Value: `{"x_axis", "x_values", "y_axis", "y_values"}`, values being a list, or text to be read. The property `plan`
-    is what it comes to (`cells`, `columns`, `rows`, `expected_seconds`), or `{"error": words}`; `most` cells.
+    Value: `{"x_axis", "x_values"}` and the same of y and z, values being a list, or text to be read. The property
+    `plan` is what it comes to (`cells`, `columns`, `rows`, `pages`, `expected_seconds`), or `{"error": words}`, or
+    `{"hint": words}` where nobody has asked for anything yet; `most` cells.
     """
     chosen = ["", *(style["id"] for style in styles[:8])] if styles else ""
-    value = {"x_axis": "adapter" if styles else "steps", "x_values": chosen, "y_axis": "", "y_values": ""}
+    value = {"x_axis": "adapter" if styles else "steps", "x_values": chosen, "y_axis": "", "y_values": "",
+             "z_axis": "", "z_values": ""}  # fmt: skip
     bounds: dict[str, Any] = {"max_weight": MAX_WEIGHT, "max_guidance": MAX_GUIDANCE, "max_characters": MAX_CHARACTERS}
     return widget(
         "compare", "axes", value, names=names, styles=styles, schedulers=schedulers, most=most, plan=None, **bounds
@@ -28,4 +30,4 @@ def compare_axes(names: dict[str, str], styles: list[dict], schedulers: list[str
 
 def compare_board() -> gr.HTML:
     """The cells of a comparison as they come to be. Value: what happens, with `painted` files, the `sheet` at last."""
-    return widget("compare", "board", {"status": "empty"}, ["job"])
+    return widget("compare", "board", {"status": "empty"}, ["job", "acts"])

@@ -15,7 +15,7 @@ function weighed(tokens, weights) {
 
 function show() {
   /** @type {Tokenized} */
-  const { count, chunks, tokens, weights, clamped, dropped, parts, schedule, triggers, error } = props.value || {};
+  const { count, chunks, tokens, weights, clamped, dropped, parts, schedule, triggers, unknown, error } = props.value || {};
   part("notes").replaceChildren();
   part("count").textContent = error || "";
   if (!count) return;
@@ -25,8 +25,14 @@ function show() {
   if (parts.length > 1) notes.push(`${parts.length} prompts joined by AND`);
   if (schedule.length > 1) notes.push(`${schedule.length} wordings over the steps`);
   notes.push(...clamped, ...dropped.map((word) => `left out: ${word}`));
-  notes.push(...triggers.missing.map((word) => `without the trigger “${word}”`));
-  part("notes").append(...notes.map((note) => make("span", "counter-note", note)));
+  notes.push(...unknown.map((name) => `there is no style “${name}”`));
+  const missing = triggers.missing.map((word) => {
+    const add = press("chip", `+ ${word}`, () => mention(word));
+    add.title = "A style that is on was trained with this word";
+    add.setAttribute("aria-label", `Put "${word}" into the prompt`);
+    return add;
+  });
+  part("notes").append(...notes.map((note) => make("span", "counter-note", note)), ...missing);
 }
 
 const PAUSE = 300;

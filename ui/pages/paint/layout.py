@@ -8,9 +8,20 @@ import gradio as gr
 from pipeline.request.picture import MAX_BYTES
 from pipeline.text.prompt_templates import PROMPT_TEMPLATES
 from serving.generation import GenerationService
+from ui.pages.paint.form import form_of
 from ui.pages.paint.settings import add_panel
+from ui.pages.paint.start import add_start
 from ui.pages.paint.styles import add_styles
-from ui.pages.paint.widgets import forecast, picture_reader, picture_stage, prompt_templates, token_counter
+from ui.pages.paint.widgets import (
+    completion,
+    forecast,
+    picture_reader,
+    picture_stage,
+    prompt_templates,
+    run_chooser,
+    seed_lock,
+    token_counter,
+)
 
 TEMPLATE_HINTS = (
     "A click writes them around your prompt and into what to leave out, where you can change them.",
@@ -26,11 +37,12 @@ class Widgets:
     fields: dict[str, Any]
     counter: gr.HTML
     cost: gr.HTML
-    templates: gr.HTML
+    templates: tuple[gr.HTML, gr.HTML]
     stage: gr.HTML
     paint: gr.Button
     cancel: gr.Button
-    draw_seed: gr.Button
+    runs: gr.HTML
+    bar: gr.HTML
     examples: dict[str, gr.Button]
     reader: gr.HTML
 
@@ -42,6 +54,9 @@ def layout(service: GenerationService) -> Widgets:
             prompt = gr.Textbox(
                 label="What shall I paint?", placeholder=PLACEHOLDER, lines=3, max_lines=8, elem_id="prompt"
             )
+            known = {name: ", ".join(lines[:4]) for name, lines in service.wildcards.items()}
+            words = [asdict(template) for template in PROMPT_TEMPLATES]
+            suggestions = completion(known, words)
             counter = token_counter()
             gr.HTML('<p id="notice" role="alert" hidden></p>', apply_default_css=False)
             with gr.Row(elem_id="examples"):
@@ -52,15 +67,22 @@ def layout(service: GenerationService) -> Widgets:
             with gr.Row():
                 paint = gr.Button("Paint", variant="primary", elem_id="paint")
                 cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
+            with gr.Row(elem_id="how"):
+                seed, runs = seed_lock(), run_chooser()
             cost = forecast()
         with gr.Column(elem_id="styles"):
             styles = add_styles(service)
             with gr.Accordion("Prompt templates", open=False, elem_id="templates"):
                 hint = TEMPLATE_HINTS[service.profile.name == "embedded"]
-                templates = prompt_templates([asdict(style) for style in PROMPT_TEMPLATES], hint)
+                templates = prompt_templates(words, hint)
         with gr.Column(elem_id="picture"):
             stage = picture_stage()
         with gr.Column(elem_id="settings"):
-            panel = add_panel(service, styles)
-    fields = {"prompt": prompt, "adapters": styles, **panel.fields}
-    return Widgets(fields, counter, cost, templates, stage, paint, cancel, panel.draw_seed, examples, reader)
+            with gr.Column(elem_id="from"):
+                start = add_start(service)
+            place = gr.Column(elem_id="bar")
+            settings = add_panel(service)
+        fields = {"prompt": prompt, "adapters": styles, **settings, **start, "seed": seed}
+        with place:
+            bar = form_of(service, fields)
+    return Widgets(fields, counter, cost, (templates, suggestions), stage, paint, cancel, runs, bar, examples, reader)

@@ -1,19 +1,23 @@
 // @ts-check
 let asked = 0;
 
-/** @param {string} words @param {string[]} notes */
-function tell(words, notes = []) {
+/** @type {File | undefined} */
+let last;
+
+/** @param {string} words @param {string[]} notes @param {HTMLElement[]} more */
+function tell(words, notes = [], more = []) {
   const list = make("ul");
   list.append(...notes.map((note) => make("li", "", note)));
   const close = press("mix-remove", "×", () => tell(""));
   close.setAttribute("aria-label", "Close this notice");
-  part("say").replaceChildren(make("p", "", words), ...(notes.length ? [list] : []), close);
+  part("say").replaceChildren(make("p", "", words), ...(notes.length ? [list] : []), ...more, close);
   part("say").hidden = !words;
 }
 
 /** @param {File} file */
 function read(file) {
   if (tooLarge(file)) return tell(tooLarge(file));
+  last = file;
   asked += 1;
   const number = asked;
   tell(`Reading ${file.name} …`);
@@ -32,7 +36,12 @@ function answered() {
   /** @type {{ answer: RestoreAnswer | null }} */
   const { answer } = props;
   if (!answer || (answer.number && answer.number !== asked)) return;
-  if (answer.error) return tell(answer.error);
+  // One can still paint over it.
+  const start = press("link", "Start from it", () => {
+    tell("");
+    window.dispatchEvent(new CustomEvent("atelier:start", { detail: last }));
+  });
+  if (answer.error) return tell(answer.error, [], answer.plain ? [start] : []);
   tell(answer.notes.length ? `${answer.done}, but not all of it:` : `${answer.done}.`, answer.notes);
 }
 
@@ -47,8 +56,10 @@ document.addEventListener("drop", (event) => {
   if (!withFiles(event) || elsewhere(event)) return;
   event.preventDefault();
   const file = pictureOf(event.dataTransfer);
-  if (file) read(file);
-  else tell("Only PNG, JPEG and WebP pictures say how they were made.");
+  const style = [...(event.dataTransfer?.files || [])].find(({ name }) => name.endsWith(".safetensors"));
+  if (style) window.dispatchEvent(new CustomEvent("atelier:style-file", { detail: style }));
+  else if (file) read(file);
+  else tell("Only PNG, JPEG and WebP pictures say how they were made, and styles are .safetensors files.");
 });
 document.addEventListener("paste", (event) => {
   const file = pictureOf(event.clipboardData);

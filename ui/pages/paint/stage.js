@@ -21,12 +21,15 @@ function fact(name, shown) {
 
 /** @param {Painted} value */
 function facts(value) {
-  const seed = press("fact-value", value.seeds.join(", "), () => trigger("reuse"));
-  seed.title = "Use this seed for the next picture";
+  const seed = press("fact-value", value.seeds.join(", "), () => {
+    props.value = { ...props.value, seed: value.seeds[0] };
+    trigger("reuse");
+  });
+  seed.title = "Lock this seed: the next pictures have it too";
   // After a second pass the file is as large as that made it.
   const { width, height } = value.hires ?? value;
   const known = [
-    ["Painted in", seconds(value.timings.total)],
+    ...(value.timings ? [["Painted in", seconds(value.timings.total)]] : []),
     ["Steps", `${value.steps} · ${value.scheduler}`],
     ["Size", `${width} × ${height}`],
     ...(value.hires
@@ -35,15 +38,16 @@ function facts(value) {
     ...value.adapters.map((adapter) => [adapter.name, signed(adapter.weight)]),
   ];
   const list = [fact("Seed", seed), ...known.map(([name, words]) => fact(name, make("span", "fact-value", words)))];
-  const { images } = value;
-  const label = images.length === 1 ? "Download" : `Download ${images.length}`;
-  const save = make("li", "fact-save");
-  save.append(
-    press("fact-value", label, () => {
-      for (const [i, file] of images.entries()) download(file.url, `atelier-${value.seeds[i]}.png`);
-    }),
-  );
-  list.push(save);
+  const { length } = value.images;
+  if (length > 1) {
+    const save = make("li", "fact-save");
+    save.append(
+      press("fact-value", `Download all ${length}`, () => {
+        for (const item of painted(value)) atelier.act(item, "download");
+      }),
+    );
+    list.push(save);
+  }
   return list;
 }
 
@@ -54,51 +58,64 @@ function bringIntoView() {
   part("frame").scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
 }
 
-// What was painted last: it is there until the next one can be seen, and again where that one is not finished.
-/** @type {Painted | undefined} */
-let last;
-
 /** @param {Painted} value */
 const prompts = (value) => value.prompts ?? [value.prompt];
 
 /** @param {Painted} value */
 function finished(value) {
   part("frame").style.setProperty("--aspect", `${value.width} / ${value.height}`);
-  for (const [i, cell] of cells(value.images.length).entries()) picture(cell, value.images[i].url, prompts(value)[i] ?? value.prompt, true);
+  for (const [i, cell] of cells(value.images.length).entries()) lookCloser(cell, painted(value), i);
+}
+
+/** @param {PaintJob & { status: "painting" }} value */
+function begun(value) {
+  const all = cells(value.images);
+  const made = value.last ? painted(value.last) : [];
+  for (const i of (value.finished ?? []).keys()) if (made[i]) lookCloser(all[i], made, i);
+  if (value.preview) picture(all[value.image], value.preview, "Preview", false);
 }
 
 /** @param {PaintJob} value @param {boolean} running */
 function draw(value, running) {
-  if (value.status === "done") last = value;
-  // Until the first preview nothing of the next picture can be seen.
-  const stale = running && last !== undefined && !(value.status === "painting" && value.preview);
+  // What was painted last is there until the next can be seen, and again where that one comes to nothing.
+  const last = value.status === "done" ? value : value.last;
+  atelier.seed = last?.seeds[0] ?? atelier.seed;
+  const visible = value.status === "painting" && (value.preview || value.finished?.length);
+  const stale = running && last !== undefined && !visible;
   part("frame").classList.toggle("stale", stale);
   if (value.width && !stale) part("frame").style.setProperty("--aspect", `${value.width} / ${value.height}`);
-  if (value.status === "painting" && !stale) {
-    const cell = cells(value.images)[value.image];
-    if (value.preview) picture(cell, value.preview, "Preview", false);
-  } else if (!running) {
-    if (last) finished(last);
-    else cells(0);
-  }
+  if (value.status === "painting" && !stale) begun(value);
+  else if (last) finished(last);
+  else if (!running) cells(0);
   part("lesson").hidden = running || element.querySelector(".cell") !== null;
   const shown = running ? undefined : last;
   // The words that were drawn, where there were variants.
   part("title").textContent = shown ? [...new Set(prompts(shown))].join(" · ") : "";
   part("facts").replaceChildren(...(shown ? facts(shown) : []));
+  const acted = last && (stale || !running || value.finished?.length) ? painted(last) : [];
+  showActs(part("acts"), acted, findAll(element, ".cell"), (words) => notify(part("wrong"), words));
+  showStrip(part("strip"), value.others ?? []);
   if (value.status === "sent") bringIntoView();
 }
+
+/** @param {PaintJob} value */
+const which = (value) => (value.runs !== undefined ? `Run ${value.run ?? 1}${value.runs ? ` of ${value.runs}` : ""}: ` : "");
+
+/** @param {PaintJob} value */
+const stopped = (value) =>
+  `Stopped. ${value.finished?.length ? `${plural(value.finished.length, "finished picture")} kept.` : "Nothing was finished."}`;
 
 showJob({
   kind: "atelier",
   notice: () => document.querySelector("#notice"),
   sentences: {
-    waiting: (value) => `In the queue: ${turn(value.place)}, in about ${seconds(value.expected_seconds)}.`,
+    waiting: (value) =>
+      `${which(value)}in the queue: ${turn(value.place)}, in about ${seconds(value.expected_seconds)}.`.replace(/^i/, "I"),
     painting: (value) => {
-      const which = value.images > 1 ? `Picture ${value.image + 1} of ${value.images}, step` : "Step";
-      return value.step ? `${which} ${value.step} of ${value.steps}` : "Mixing the colours …";
+      const step = value.images > 1 ? `Picture ${value.image + 1} of ${value.images}, step` : "Step";
+      return which(value) + (value.step ? `${step} ${value.step} of ${value.steps}` : "Mixing the colours …");
     },
-    cancelled: () => "Stopped. Nothing was kept.",
+    cancelled: stopped,
   },
   share: (value) => (value.status === "painting" ? (value.image * value.steps + value.step) / (value.images * value.steps) : 0),
   draw,

@@ -20,7 +20,7 @@ Ask = Callable[[dict, str | None], Awaitable[dict]]
 
 def add_styles(service: GenerationService) -> gr.HTML:
     """Place the panel and wire the questions that it asks the server."""
-    cards = [adapter.public() | {"preview": preview_url(adapter)} for adapter in service.library.all()]
+    cards = shelf(service)
     families = {marks.name: marks.title for marks in known_marks()}
     styles = style_cards(service.default_adapters, cards, families, service.library.file_bytes, BURNS)
     uploads = being_built().uploads
@@ -32,6 +32,10 @@ def add_styles(service: GenerationService) -> gr.HTML:
     async def search(data: dict, session: str | None) -> dict:
         return {"found": await service.search(data.get("words"), session, page=True)}
 
+    async def refresh(data: dict, session: str | None) -> dict:
+        await asyncio.to_thread(service.library.refresh)
+        return {"styles": shelf(service, session)}
+
     async def export(data: dict, session: str | None) -> dict:
         answer: dict = {}
         async with aclosing(service.export(data.get("adapters"), 0, session, page=True)) as updates:
@@ -41,12 +45,17 @@ def add_styles(service: GenerationService) -> gr.HTML:
                     answer = {"file": file | {"url": f"gradio_api/file={file['path']}"}, "details": details}
         return answer
 
-    for name, ask in {"inspect": inspect, "search": search, "export": export}.items():
+    for name, ask in {"inspect": inspect, "search": search, "refresh": refresh, "export": export}.items():
         getattr(styles, name)(
             _answered(name, ask), outputs=styles, show_progress="hidden", concurrency_limit=None,
             api_visibility="private",
         )  # fmt: skip
     return styles
+
+
+def shelf(service: GenerationService, session: str | None = None) -> list[dict]:
+    """All styles as the page has them, with the address of a picture of each."""
+    return [adapter.public() | {"preview": preview_url(adapter)} for adapter in service.library.all(session)]
 
 
 def _answered(name: str, ask: Ask) -> Callable:

@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from pipeline.request.limits import SEEDS
 from pipeline.request.mix import MAX_WEIGHT
 from pipeline.text.prompt import CHUNK
 from ui.pages.common.widget import widget
@@ -21,18 +22,60 @@ def style_cards(
     are not sent; mixes above `burns_above` are warned of.
     """
     return widget(
-        "paint", "styles", value, ["files"], styles=styles, families=families, answer=None, most_bytes=most_bytes,
-        burns_above=burns_above, max_weight=MAX_WEIGHT,
+        "paint", "styles", value, ["files", "named"], ["mix", "verdict", "shelf"], styles=styles, families=families,
+        answer=None, most_bytes=most_bytes, burns_above=burns_above, max_weight=MAX_WEIGHT,
     )  # fmt: skip
 
 
 def picture_stage() -> gr.HTML:
-    """The picture, from the empty frame over its previews to the result, and the label under it.
+    """The picture, from the empty frame over its previews to the result, the label under it, the jobs that wait.
 
-    Value: the details of an Update, with the picture files as `images` when it is done. Has an event
-    `reuse`: the visitor wants the seed once more.
+    Value: what `serving.jobs.Desk.view` gives; a job in front has the details of an Update, with the picture files as
+    `images` when it is done, and those of a batch that are done before as `finished`. Has events `reuse`: the visitor
+    wants the seed `seed` for the next pictures, and `cancel` and `sooner` for the job `asked`.
     """
-    return widget("paint", "stage", {"status": "empty"}, ["job"])
+    return widget("paint", "stage", {"status": "empty"}, ["job", "strip", "acts"])
+
+
+def picture_canvas(most_bytes: int) -> gr.HTML:
+    """The picture to start from, up to `most_bytes` large, and a brush for what of it is to change.
+
+    Value: the uploaded file or None. What is brushed is told to `picture_mask` in the browser.
+    """
+    return widget("paint", "canvas", None, ["files"], ["brush"], most_bytes=most_bytes, elem_id="start")
+
+
+def picture_mask() -> gr.HTML:
+    """The mask of the picture. Value: the uploaded file, white where it is to change, or None."""
+    return widget("paint", "mask", None, elem_id="mask")
+
+
+def seed_lock() -> gr.HTML:
+    """The seed beside the button: drawn for each picture, or locked. Value: -1, or the seed."""
+    return widget("paint", "seed", -1, most=SEEDS)
+
+
+def run_chooser() -> gr.HTML:
+    """How often the button paints. Value: how many times, 0 is until stopped."""
+    choices = [(1, "once"), *((runs, f"{runs} times") for runs in (2, 4, 8, 16)), (0, "until I stop")]
+    return widget("paint", "runs", 1, choices=choices)
+
+
+def size_chooser(sizes: list[dict], width: int, height: int) -> gr.HTML:
+    """Shapes that the model paints well, and what width and height come to. Value: `{"width", "height"}`.
+
+    Has an event `pick`, when its visitor has chosen.
+    """
+    return widget("paint", "sizes", {"width": width, "height": height}, sizes=sizes)
+
+
+def form_bar(fields: dict[str, dict], tiers: list[dict]) -> gr.HTML:
+    """Speed tiers, a chip for each value that is not as usual, and presets of one's own.
+
+    `fields` are `label` and `usual` of each value by its name. Value: `{"values": {name: value}}`. Has an event `set`:
+    the values in `set` are to be taken.
+    """
+    return widget("paint", "form", {}, ["named"], fields=fields, tiers=tiers)
 
 
 def noise_levels(value: dict) -> gr.HTML:
@@ -46,6 +89,13 @@ def token_counter() -> gr.HTML:
     Has an event `ask`, when prompt or styles have changed and nothing more has for a moment.
     """
     return widget("paint", "counter", {}, chunk=CHUNK)
+
+
+def completion(wildcards: dict[str, str], templates: list[dict]) -> gr.HTML:
+    """Suggestions under the prompt while it is written, of the styles that the page has, of `wildcards` with examples
+    of each, of prompt templates, with the event `pick` of those; and weights by Ctrl or ⌘ with the arrows.
+    """
+    return widget("paint", "completion", None, parts=["wrapping"], wildcards=wildcards, templates=templates)
 
 
 def forecast() -> gr.HTML:
@@ -62,7 +112,9 @@ def prompt_templates(templates: list[dict], hint: str) -> gr.HTML:
     Has an event `pick`: the value's `negative` is to be added to what is left out where it is `on`, or taken away
     but for what `others` need.
     """
-    return widget("paint", "templates", None, templates=templates, hint=hint, columns=TEMPLATE_COLUMNS)
+    return widget(
+        "paint", "templates", None, parts=["wrapping"], templates=templates, hint=hint, columns=TEMPLATE_COLUMNS
+    )
 
 
 def picture_reader(most_bytes: int) -> gr.HTML:

@@ -10,18 +10,25 @@ from typing import Any
 import gradio as gr
 
 from lora.errors import UnknownJob, UnknownPicture
-from pipeline.request.picture import MAX_BYTES, UNREAD
+from pipeline.request.checks import whole
+from pipeline.request.limits import SEEDS
+from pipeline.request.picture import UNREAD
+from pipeline.request.request import PICTURES
 from serving.generation import GenerationService
 from serving.history import History, owner_hash
 from serving.jobs import Jobs
-from serving.received import uploaded_bytes
+from serving.received import uploaded_pictures
 from ui.atelier import being_built
 from ui.errors import sentence
-from ui.pages.common.watching import wire_job
+from ui.pages.common.watching import wire_job, wire_strip
 from ui.pages.common.widget import WHILE_EDITING
+from ui.pages.paint.form import add_form
 from ui.pages.paint.layout import Widgets, layout
+from ui.pages.paint.start import as_asked
 from ui.web.files import shown_files
 
+# Of "until I stop".
+MOST_RUNS = 1000
 # The counter hears it.
 EDITED = "() => { window.dispatchEvent(new Event('atelier:edited')); }"
 # What a prompt template adds to what is left out, or takes away again.
@@ -33,12 +40,13 @@ LEAVE_OUT = """(template, negative) => {
 }"""
 
 
-def add_paint_page(service: GenerationService, jobs: Jobs, history: History) -> Widgets:
+def add_paint_page(service: GenerationService, jobs: Jobs, history: History, tabs: gr.Tabs) -> Widgets:
     """Add the page to the Blocks that is being built."""
     widgets = layout(service)
+    add_form(service, widgets.fields, widgets.reader, widgets.bar)
     add_counter(service, widgets)
     add_forecast(service, widgets)
-    wire(widgets, service, jobs, history)
+    wire(widgets, service, jobs, history, tabs)
     return widgets
 
 
@@ -67,7 +75,8 @@ def add_forecast(service: GenerationService, widgets: Widgets) -> None:
         raw = dict(zip(asked, values)) | {"prompt": "x"}
         try:
             # What picture it is changes nothing either, only that there is one.
-            return service.estimate(raw | {"image": UNREAD if raw["image"] else None}, request.session_hash)
+            unread = {row.name: UNREAD if raw.get(row.name) else None for row in PICTURES}
+            return service.estimate(raw | unread, request.session_hash)
         except Exception as error:
             return {"error": sentence(error)}
 
@@ -84,28 +93,63 @@ def add_forecast(service: GenerationService, widgets: Widgets) -> None:
     cost.ask(again, cost, cost, **WHILE_EDITING)
 
 
-def wire(widgets: Widgets, service: GenerationService, jobs: Jobs, history: History) -> None:
+def wire(widgets: Widgets, service: GenerationService, jobs: Jobs, history: History, tabs: gr.Tabs) -> None:
     """Say what buttons, examples and templates do."""
     fields, stage, uploads = widgets.fields, widgets.stage, being_built().uploads
     here: dict[str, Any] = {"fn": None, "api_visibility": "private"}
+    prompts = [*fields].index("prompt")
 
-    async def work(secret: str, job: str, values: Sequence[object], session: str | None) -> AsyncGenerator[dict]:
-        raw = dict(zip(fields, values))
-        raw["image"] = await uploaded_bytes("image", raw["image"], uploads, MAX_BYTES)
-        async with aclosing(painted(service, history, (owner_hash(secret), job), raw, session)) as news:
+    async def work(secret: str, job: str, values: Sequence[Any], session: str | None) -> AsyncGenerator[dict]:
+        *given, runs = values
+        raw = await uploaded_pictures(as_asked(dict(zip(fields, given))), uploads)
+        async with aclosing(repeated(service, history, (owner_hash(secret), job), raw, session, runs)) as news:
             async for shown in news:
                 yield shown
 
     wire_job(
-        jobs, "paint", stage, [*fields.values()], (widgets.paint, widgets.cancel), work,
-        partial(painted_before, history), (fields["width"], fields["height"]),
+        jobs, "paint", stage, [*fields.values(), widgets.runs], (widgets.paint, widgets.cancel), work,
+        lambda values: str(values[prompts]), (tabs, "paint"), partial(painted_before, history),
+        (fields["width"], fields["height"]),
     )  # fmt: skip
+    wire_strip(jobs, "paint", stage)
     negative = fields["negative_prompt"]
-    widgets.templates.pick(None, [widgets.templates, negative], negative, js=LEAVE_OUT, api_visibility="private")
-    widgets.draw_seed.click(**here, outputs=fields["seed"], js="() => -1")
+    for templates in widgets.templates:
+        templates.pick(**here, inputs=[templates, negative], outputs=negative, js=LEAVE_OUT)
     stage.reuse(**here, inputs=stage, outputs=fields["seed"], js="(value) => value.seed")
     for text, button in widgets.examples.items():
         button.click(**here, outputs=fields["prompt"], js=f"() => {json.dumps(text)}")
+
+
+async def repeated(
+    service: GenerationService,
+    history: History,
+    key: tuple[str, str],
+    values: Mapping[str, Any],
+    session: str | None,
+    runs: object,
+) -> AsyncGenerator[dict]:
+    """Paint a request `runs` times, 0 until it is stopped, each time with the next seeds: what the page is to show.
+
+    Each run has a turn of its own, behind all others who wait. Raises AtelierError.
+    """
+    wanted = whole("runs", runs, 0, MOST_RUNS) or MOST_RUNS
+    owner, job = key
+    for run in range(wanted):
+        place = {"run": run + 1, "runs": runs}
+        own = (owner, job if run == 0 else f"{job}-{run}")
+        async with aclosing(painted(service, history, own, later(values, run), session, again=run > 0)) as news:
+            async for shown in news:
+                if shown["status"] == "done" and run + 1 < wanted:
+                    shown = {"status": "sent", "last": shown}
+                yield shown | (place if wanted > 1 else {})
+
+
+def later(values: Mapping[str, Any], run: int) -> Mapping[str, Any]:
+    """The values of a run: a seed that is locked is followed by those after it."""
+    seed, count = values.get("seed"), values.get("num_images")
+    if not run or not isinstance(seed, int) or not isinstance(count, int) or seed < 0:
+        return values
+    return {**values, "seed": (seed + run * count) % SEEDS}
 
 
 async def painted(
@@ -114,20 +158,31 @@ async def painted(
     key: tuple[str, str],
     values: Mapping[str, object],
     session: str | None,
+    again: bool = False,
 ) -> AsyncGenerator[dict]:
     """Paint a request for the page: what it is to show, at last the pictures, which the history keeps.
 
-    `key` is the hash of the owner's secret and the job's id.
+    Pictures of a batch are kept and shown as they are finished: `last` is what there would be if it ended then. `key`
+    is the hash of the owner's secret and the job's id.
     """
     size = {name: values.get(name) for name in ("width", "height")}
-    async with aclosing(service.generate(values, session, page=True)) as updates:
+    images: list[bytes] = []
+    files: list[dict] = []
+
+    async def kept(pictures: Sequence[bytes], details: Mapping) -> dict:
+        fresh = tuple(pictures[len(files) :])
+        files.extend(await shown_files(fresh, details["seeds"][len(files) :]))
+        return {**details, **await history.kept(*key, pictures, dict(details)), "images": [*files]}
+
+    async with aclosing(service.generate(values, session, page=True, again=again)) as updates:
         async for update in updates:
-            if not update.images:
-                yield size | update.details
-                continue
-            kept = await history.kept(*key, update.images, update.details)
-            files = await shown_files(update.images, update.details.get("seeds", []))
-            yield update.details | kept | {"images": files}
+            shown = size | update.details
+            if update.images:
+                shown = await kept(update.images, update.details)
+            elif update.finished:
+                images.append(update.finished.png)
+                shown["last"] = await kept(images, update.finished.details) | {"status": "done"}
+            yield shown if update.images else shown | ({"finished": [*files]} if files else {})
 
 
 async def painted_before(history: History, secret: str, job: str) -> dict:
@@ -138,5 +193,5 @@ async def painted_before(history: History, secret: str, job: str) -> dict:
         raise UnknownJob("There is no such job of yours.") from None
     public = history.public(kept)
     seeds = [picture["seed"] for picture in public["pictures"]]
-    images = [{"url": picture["url"].removeprefix("/")} for picture in public["pictures"]]
+    images = [picture | {"url": picture["url"].removeprefix("/")} for picture in public["pictures"]]
     return kept.details | {"kept": kept.id, "images": images, "seeds": seeds}

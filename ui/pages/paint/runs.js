@@ -1,0 +1,10 @@
+// @ts-check
+for (const [runs, words] of props.choices) {
+  const option = make("option", "", words);
+  option.value = String(runs);
+  part("choose").append(option);
+}
+const show = () => (part("choose").value = String(props.value));
+part("choose").addEventListener("change", () => (props.value = Number(part("choose").value)));
+watch("value", show);
+show();

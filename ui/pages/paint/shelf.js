@@ -1,0 +1,100 @@
+// @ts-check
+const OWN_PICTURES = "style-pictures";
+/** @type {Record<string, [string, (style: Style) => boolean]>} */
+const FILTERS = {
+  all: ["All", () => true],
+  favourites: ["Favourites", (style) => favourites.has(style.id)],
+  mine: ["Mine", (style) => style.source === "upload" || !shared.has(style.id)],
+  "built-in": ["Built-in", (style) => style.source === "built-in"],
+  folder: ["Folder", (style) => style.source === "folder"],
+  hub: ["Hub", (style) => Boolean(style.source?.includes("@"))],
+};
+/** @param {string} a @param {string} b */
+const byName = (a, b) => a.localeCompare(b, undefined, { numeric: true });
+/** @type {Record<string, [string, (a: Style, b: Style) => number]>} */
+const ORDERS = {
+  name: ["By name", (a, b) => byName(a.name, b.name)],
+  newest: ["Newest first", (a, b) => (b.added ?? 0) - (a.added ?? 0) || byName(a.name, b.name)],
+  used: ["Most used first", (a, b) => (uses[b.id] ?? 0) - (uses[a.id] ?? 0) || byName(a.name, b.name)],
+};
+const shared = new Set(props.styles.map((style) => style.id));
+const favourites = new Set(/** @type {string[]} */ (atelier.recall("favourite-styles") ?? []));
+/** @type {Record<string, number>} */
+const uses = atelier.recall("style-uses") ?? {};
+
+/** @param {HTMLSelectElement} select @param {Record<string, [string, unknown]>} options @param {string} chosen */
+function offer(select, options, chosen) {
+  for (const [value, [words]] of Object.entries(options)) {
+    const option = make("option", "", words);
+    option.value = value;
+    select.append(option);
+  }
+  select.value = chosen in options ? chosen : Object.keys(options)[0];
+}
+
+/** @param {Style} style @param {() => void} toggle */
+function card(style, toggle) {
+  const box = make("div", "card-box");
+  const button = press("card", undefined, toggle);
+  button.dataset.style = style.id;
+  const picture = make("span", "card-picture");
+  const own = atelier.recall(OWN_PICTURES)?.[style.id];
+  const source = typeof own === "string" && own.startsWith("data:image/") ? own : style.preview?.replace(/^\//, "");
+  if (source) {
+    const image = make("img");
+    Object.assign(image, { src: source, alt: "", loading: "lazy" });
+    picture.append(image);
+  } else {
+    picture.append(make("span", "card-initial", style.name.slice(0, 1).toUpperCase()));
+  }
+  button.append(picture, make("span", "card-name", style.name));
+  if (style.triggers.length) button.append(make("span", "card-trigger", style.triggers.join(", ")));
+  if (style.description) button.title = style.description;
+  const heart = press("card-heart", "♥", () => {
+    favourites[favourites.has(style.id) ? "delete" : "add"](style.id);
+    atelier.remember("favourite-styles", [...favourites]);
+    heart.setAttribute("aria-pressed", String(favourites.has(style.id)));
+  });
+  heart.setAttribute("aria-label", `${style.name} is a favourite`);
+  heart.setAttribute("aria-pressed", String(favourites.has(style.id)));
+  box.append(button, heart);
+  return box;
+}
+
+// The cards: found by words, by where they come from, in an order of one's choice.
+/** @type {typeof globalThis.styleShelf} */
+const styleShelf = ({ known, isOn, toggle }) => {
+  const [search, filter, order] = [part("search"), part("filter"), part("order")];
+  offer(filter, FILTERS, "all");
+  offer(order, ORDERS, atelier.recall("style-order") ?? "name");
+
+  const lay = () => {
+    const words = search.value.trim().toLowerCase().split(/\s+/);
+    const found = [...known.values()].filter((style) => {
+      const text = [style.name, style.id, ...style.triggers, style.description].join(" ").toLowerCase();
+      return FILTERS[filter.value][1](style) && words.every((word) => text.includes(word));
+    });
+    found.sort(ORDERS[order.value][1]);
+    part("cards").replaceChildren(...found.map((style) => card(style, () => toggle(style.id))));
+    notify(part("none"), found.length || !known.size ? "" : "No style here is like that.");
+    mark();
+  };
+  const mark = () => {
+    for (const button of findAll(part("cards"), ".card")) button.setAttribute("aria-pressed", String(isOn(button.dataset.style)));
+  };
+  search.addEventListener("input", lay);
+  filter.addEventListener("change", lay);
+  order.addEventListener("change", () => {
+    atelier.remember("style-order", order.value);
+    lay();
+  });
+  window.addEventListener("atelier:style-pictures", lay);
+  return {
+    lay,
+    mark,
+    used: (id) => {
+      uses[id] = (uses[id] ?? 0) + 1;
+      atelier.remember("style-uses", uses);
+    },
+  };
+};
