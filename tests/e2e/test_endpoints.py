@@ -21,7 +21,7 @@ PARAMETERS = (
     "variation_seed variation_strength tiling"
 ).split()
 ENDPOINTS = (
-    "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers prompt_styles "
+    "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers sizes prompt_styles "
     "compare history forget_picture favourite_picture read_picture"
 ).split()
 QUICK = {"steps": 4, "seed": 11, "api_name": "/generate"}
@@ -158,6 +158,34 @@ def test_a_schedule_can_be_drawn(client):
         client.predict("Newton", 12, api_name="/schedule")
     with pytest.raises(AppError, match="steps is 0, but must be a whole number from 1 to 150"):
         client.predict("Euler", 0, api_name="/schedule")
+
+
+def test_sizes_can_be_painted_and_unknown_styles_are_told_before(client):
+    sizes = client.predict(api_name="/sizes")
+    assert {"name": "1:1", "width": 64, "height": 64} in sizes
+    wide = sizes[-1]
+    details = client.predict(prompt="x", width=wide["width"], height=wide["height"], steps=1, api_name="/generate")[1]
+    assert (details["width"], details["height"]) == (wide["width"], wide["height"])
+    read = client.predict("a cat <lora:ink:1> <lora:nope:0.5>", api_name="/tokenize")
+    assert read["unknown"] == ["nope"]
+
+
+def test_a_third_axis_of_a_comparison_stands_behind_all_else(server, client):
+    _, plan = client.predict(
+        prompt="x",
+        x_axis="steps",
+        x_values=[1, 2],
+        z_axis="seed",
+        z_values=[1, 2, 3],
+        dry_run=True,
+        api_name="/compare",
+    )
+    assert plan["cells"] == 6 and plan["pages"] == 3 and plan["z"]["labels"] == ["1", "2", "3"]
+    told = httpx.get(f"{server.url}/gradio_api/info").json()["named_endpoints"]
+    for endpoint, behind in (("/generate", "owner dry_run mask"), ("/compare", "dry_run owner z_axis z_values mask")):
+        names = [each["parameter_name"] for each in told[endpoint]["parameters"]]
+        at = names.index("metadata")
+        assert names[at + 1 : at + 1 + len(behind.split())] == behind.split()
 
 
 def test_tiers_are_requests_and_prompt_styles_are_text(client):

@@ -34,6 +34,13 @@ def covered(page) -> float:
     }""")
 
 
+def brush(here) -> None:
+    """Open the brush on the picture of the stage."""
+    here.page.locator(".stage").get_by_text("Change a part").click()
+    here.page.wait_for_selector(".brush-sheet[open]")
+    here.page.wait_for_function("document.querySelector('.brush-stage img').naturalWidth === 64")
+
+
 def began(here, seed: str = "5") -> np.ndarray:
     """A first picture, at a locked seed."""
     page = here.page
@@ -58,8 +65,7 @@ def test_from_the_first_visit_to_like_this_but_smaller_in_five_clicks_and_a_stro
     here.until("done")
     page.wait_for_function("document.querySelector('.cell img').naturalWidth === 64")
     before = picture(here)
-    page.locator(".stage").get_by_text("Change a part").click()
-    page.wait_for_selector(".brush-sheet[open]")
+    brush(here)
     stroke(page, (0.2, 0.2), (0.8, 0.2))
     assert 0.05 < covered(page) < 0.4
     page.fill(".brush-words textarea", "a small blue hat")
@@ -75,7 +81,7 @@ def test_eraser_invert_undo_and_clear(visit):
     here = visit()
     page = here.page
     began(here)
-    page.locator(".stage").get_by_text("Change a part").click()
+    brush(here)
     stroke(page, (0.5, 0.5))
     dot = covered(page)
     assert 0 < dot < 0.1

@@ -14,6 +14,7 @@ from pipeline.request.checks import switch
 from pipeline.request.compare import AXES
 from pipeline.request.fields import Field, schemas
 from pipeline.request.request import FIELDS
+from pipeline.request.sizes import good_sizes
 from pipeline.text.prompt_templates import PROMPT_TEMPLATES
 from serving.generation import GenerationService
 from serving.history import History, owner_hash
@@ -43,7 +44,10 @@ def add_endpoints(service: GenerationService, history: History) -> None:
     generate = generate_endpoint(service, history)
 
     def adapters() -> list[dict]:
-        """List the styles that can be put on: id, name, source, triggers, rank, parameters, size, licence, preview."""
+        """List the styles that can be put on: id, name, source, triggers, rank, parameters, size, licence, when added,
+        preview. Files that have come into the host's folder since then are among them.
+        """
+        service.library.refresh()
         return [adapter.public() | {"preview": preview_url(adapter)} for adapter in service.library.all()]
 
     def tokenize(request: gr.Request, prompt: str, adapters: list[str] = []) -> dict:  # noqa: B006
@@ -67,6 +71,10 @@ def add_endpoints(service: GenerationService, history: History) -> None:
     def tiers(request: gr.Request) -> list[dict]:
         """List the speed tiers: name, about, the values of a request that they set, and the adapter that they need."""
         return service.tiers(request.session_hash)
+
+    def sizes() -> list[dict]:
+        """List the shapes that this model paints well: name ("3:2"), width, height; turned they are good as well."""
+        return good_sizes(service.facts.limits)
 
     def prompt_styles() -> list[dict]:
         """List the prompt styles: name, prompt with {prompt} where yours goes, and what is added to negative_prompt."""
@@ -96,6 +104,7 @@ def add_endpoints(service: GenerationService, history: History) -> None:
     offer(queue)
     offer(schedule, {name: fields[name] for name in ("scheduler", "steps")})
     offer(tiers)
+    offer(sizes)
     offer(prompt_styles)
     sides = {"x_axis": {"enum": [*AXES]}} | {side: {"enum": ["", *AXES]} for side in ("y_axis", "z_axis")}
     offer(compare_endpoint(service, generate, history), fields | sides, returns=("sheet", "details"))

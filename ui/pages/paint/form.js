@@ -64,9 +64,16 @@ function show() {
   showPresets();
 }
 
+// The first time it is what the page came with, not what its visitor has set.
+let came = false;
+
 function told() {
   show();
   clearTimeout(saving);
+  if (!came) {
+    came = true;
+    return;
+  }
   const { image, mask, ...kept } = values();
   if ("prompt" in kept) saving = setTimeout(() => atelier.remember("form", kept), PAUSE);
 }

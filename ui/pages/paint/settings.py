@@ -24,9 +24,8 @@ def add_panel(service: GenerationService) -> dict[str, Component]:
         made = _asked(limits, usual) | _sampling(service, usual)
         with gr.Accordion("Enlarge in a second pass", open=False):
             made |= _hires(limits, usual)
-        if "tiling" in usual:
-            with gr.Accordion("Variation and tiling", open=False):
-                made |= _variation(usual)
+        with gr.Accordion("Variation and tiling", open=False):
+            made |= _variation(usual)
         with gr.Accordion("Fine tuning", open=False):
             made |= _fine(limits, usual)
     return made
@@ -70,7 +69,7 @@ def _hires(limits: Limits, usual: dict) -> dict[str, Component]:
         made |= _slider(usual, "hires_strength", "Second-pass strength", 0, 1, 0.05)
     with gr.Row():
         made |= _slider(usual, "hires_steps", "Second-pass steps (0: as many)", 0, MAX_STEPS, 1)
-        options = list(getattr(limits, "upscalers", ("pixels", "latent")))
+        options = list(limits.upscalers)
         made["hires_upscaler"] = gr.Dropdown(options, value=usual["hires_upscaler"], label="Enlarge the")
     return made
 
