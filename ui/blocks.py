@@ -23,7 +23,7 @@ from ui.atelier import Atelier
 from ui.errors import ending
 from ui.pages.common.actions import add_actions
 from ui.pages.common.theme import PAGES, theme
-from ui.pages.common.widget import keyboard
+from ui.pages.common.widget import keyboard, shared_script
 from ui.pages.compare.page import add_compare_page
 from ui.pages.history.page import add_history_page
 from ui.pages.paint.wiring import add_paint_page
@@ -120,7 +120,7 @@ def launch_arguments(
                 "common/viewer.css",
             )
         ],
-        "head": f"<script>{(PAGES / 'common' / 'visitor.js').read_text('utf-8')}</script>",
+        "head": shared_script(),
         "favicon_path": PAGES / "common" / "favicon.svg",
         "app_kwargs": app_arguments(
             service.library,

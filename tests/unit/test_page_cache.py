@@ -1,6 +1,7 @@
 """The page is rendered once for all, and nobody sees what was made for another."""
 
 import asyncio
+import gzip
 
 import httpx
 import pytest
@@ -82,5 +83,22 @@ def test_what_is_not_kept_is_limited_by_address_and_what_is_kept_is_not(page):
 def test_it_holds_no_more_than_it_may(page):
     app = PageCache(page, most_bytes=5000)
     for i in range(20):
-        got(app, f"/assets/{i}.js")
-    assert len(app._kept) == 4 and got(app, "/assets/19.js") == ["20 here "]
+        got(app, f"/assets/{i}.js", accept_encoding="identity")
+    assert len(app._kept) == 4 and got(app, "/assets/19.js", accept_encoding="identity") == ["20 here "]
+
+
+def test_the_page_is_packed_for_whoever_can_unpack_it(page):
+    app = PageCache(page)
+
+    async def raw(encoding):
+        transport = httpx.ASGITransport(app, client=("8.8.8.8", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as visitor:
+            async with visitor.stream("GET", "/", headers={"accept-encoding": encoding}) as answer:
+                return answer.headers, b"".join([part async for part in answer.aiter_raw()])
+
+    for encoding in ("gzip", "gzip, br"):
+        headers, body = got.run(raw(encoding))
+        assert headers["content-encoding"] == "gzip" and "accept-encoding" in headers["vary"].lower()
+        assert int(headers["content-length"]) == len(body) < 200 and gzip.decompress(body).endswith(b"x" * 1000)
+    headers, body = got.run(raw("identity"))
+    assert "content-encoding" not in headers and body.endswith(b"x" * 1000)

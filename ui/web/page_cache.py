@@ -1,9 +1,10 @@
 """The page and its files, rendered and packed once: gradio does so for each visitor anew, up to 150 ms each time."""
 
 import asyncio
+import gzip
 from collections import OrderedDict
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ui.web.guard import PerMinute, address, refusal
@@ -14,6 +15,7 @@ SEEN_BY = ("host", "x-forwarded-host", "x-forwarded-proto", "x-gradio-server")
 # With these an answer is a part, or none.
 PARTLY = {"range", "if-none-match", "if-modified-since", "if-range"}
 MOST_BYTES = 64 * 2**20
+LEAST_PACKED = 1000
 # Answers to one address that are not kept yet or cannot be; a page that is opened first asks for a hundred.
 PER_MINUTE = 600
 
@@ -50,6 +52,8 @@ class PageCache:
                 answer.append(message)
 
             await self._app(scope, receive, keep)
+            if "gzip" in Headers(scope=scope).get("accept-encoding", ""):
+                answer = packed(answer)
             if key and answer[0]["status"] == 200:
                 self._kept[key] = answer
                 while sum(map(size, self._kept.values())) > self._most:
@@ -65,6 +69,18 @@ def is_kept(path: str) -> bool:
 def size(answer: Answer) -> int:
     """The bytes of an answer's body."""
     return sum(len(message.get("body", b"")) for message in answer)
+
+
+def packed(answer: Answer) -> Answer:
+    """The answer in a tenth of its bytes, where gradio has not packed it: the page, which has all scripts in it."""
+    start, body = answer[0], b"".join(message.get("body", b"") for message in answer[1:])
+    headers = MutableHeaders(raw=[*start["headers"]])
+    if "content-encoding" in headers or len(body) < LEAST_PACKED:
+        return answer
+    body = gzip.compress(body)
+    headers["content-encoding"], headers["content-length"] = "gzip", str(len(body))
+    headers.add_vary_header("accept-encoding")
+    return [start | {"headers": headers.raw}, {"type": "http.response.body", "body": body}]
 
 
 def _key(scope: Scope) -> tuple | None:

@@ -1,7 +1,5 @@
 // @ts-check
-// What all widgets use; widget.d.ts says of what types.
-/** @type {typeof globalThis.part} */
-const part = (name) => /** @type {any} */ (element.querySelector(`[data-part="${name}"]`));
+// What all widgets use, once for the whole page; widget.d.ts says of what types.
 /** @type {typeof globalThis.findAll} */
 const findAll = (within, selector) => [.../** @type {NodeListOf<HTMLElement>} */ (within.querySelectorAll(selector))];
 /** @type {typeof globalThis.inside} */

@@ -1,4 +1,5 @@
-// What a widget's script finds there: it is the body of a function, with dom.js and its other helpers before it.
+// What a widget's script finds there: it is the body of a function, with part.js and its helpers before it; the page has
+// visitor.js and dom.js.
 
 // From gradio:
 declare const element: HTMLElement;

@@ -11,6 +11,8 @@ import gradio as gr
 
 from ui.pages.common.theme import PAGES
 
+# Scripts of common/ that the page has once.
+SHARED = ("visitor", "dom")
 # Of events that tell something while settings are edited: JSON as it is, past the queue, of many the last one.
 WHILE_EDITING: dict[str, Any] = {
     "preprocess": False, "postprocess": False, "show_progress": "hidden", "queue": False,
@@ -23,14 +25,20 @@ def widget(
 ) -> gr.HTML:
     """The widget of `<page>/<name>.html` and `<page>/<name>.js`, whose script gets `props`.
 
-    Before it stand common/dom.js, the `helpers`, other scripts of common/, and its own `parts`, in one function with
-    it.
+    Before it stand common/part.js, the `helpers`, other scripts of common/, and its own `parts`, in one function with
+    it. What SHARED declares is there for all.
     """
-    shared, own = (PAGES / "common", ("dom", *helpers)), (PAGES / page, (*parts, name))
+    shared, own = (PAGES / "common", ("part", *helpers)), (PAGES / page, (*parts, name))
     files = [folder / f"{script}.js" for folder, scripts in (shared, own) for script in scripts]
     script = "".join(file.read_text("utf-8") for file in files)
     template = (PAGES / page / f"{name}.html").read_text("utf-8")
     return gr.HTML(value, html_template=template, js_on_load=script, apply_default_css=False, **props)
+
+
+def shared_script() -> str:
+    """The scripts that all widgets use, for the head of the page."""
+    files = [PAGES / "common" / f"{name}.js" for name in SHARED]
+    return f"<script>{''.join(file.read_text('utf-8') for file in files)}</script>"
 
 
 def keyboard() -> gr.HTML:

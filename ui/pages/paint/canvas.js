@@ -33,7 +33,6 @@ function show() {
   const image = props.value;
   part("ask").hidden = Boolean(image);
   part("have").hidden = !image;
-  document.documentElement.dataset.start = image ? "on" : "";
   if (!image || image.path === shown) return;
   shown = image.path;
   unmask();

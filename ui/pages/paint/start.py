@@ -23,8 +23,8 @@ def add_start(service: GenerationService) -> dict[str, Component]:
     limits = service.facts.limits
     usual = defaults(limits, FIELDS)
     made: dict[str, Component] = {"image": picture_canvas(MAX_BYTES), "mask": picture_mask()}
-    # Seen once there is a picture, by paint.css.
-    with gr.Column(elem_id="start-more"):
+    # There once a picture is: until then nobody's browser has to draw it.
+    with gr.Column(elem_id="start-more", visible=False) as more:
         label = "Strength: how much of it is painted anew"
         made["strength"] = gr.Slider(0, 1, usual["strength"], step=0.05, label=label, elem_id="strength")
         made["mask_blur"] = gr.Slider(
@@ -38,6 +38,11 @@ def add_start(service: GenerationService) -> dict[str, Component]:
                         0, limits.size_max // 2 // limits.size_step * limits.size_step, 0, step=limits.size_step,
                         label=f"Extend {side}",
                     )  # fmt: skip
+    image: Any = made["image"]
+    image.change(
+        None, image, more, api_visibility="private",
+        js="(image) => ({__type__: 'update', visible: Boolean(image)})",
+    )  # fmt: skip
     return made
 
 
