@@ -80,7 +80,7 @@ def packed(answer: Answer) -> Answer:
     body = gzip.compress(body)
     headers["content-encoding"], headers["content-length"] = "gzip", str(len(body))
     headers.add_vary_header("accept-encoding")
-    return [start | {"headers": headers.raw}, {"type": "http.response.body", "body": body}]
+    return [{**start, "headers": headers.raw}, {"type": "http.response.body", "body": body}]
 
 
 def _key(scope: Scope) -> tuple | None:

@@ -42,7 +42,7 @@ def picture_viewer(fields: Mapping[str, Component]) -> gr.HTML:
         for row in FIELDS if isinstance(row, Number | Switch | Choice) and row.name not in OTHERWISE
     ]  # fmt: skip
     helpers = ["files", "acts", "zoom", "acting"]
-    return widget("common", "viewer", None, helpers, answer=None, most_bytes=MAX_BYTES, told=told)
+    return widget("common", "viewer", None, helpers, live={"answer": None}, most_bytes=MAX_BYTES, told=told)
 
 
 def label(widget: Component | None) -> str:

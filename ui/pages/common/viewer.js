@@ -36,7 +36,7 @@ const when = (created) => new Date(1000 * created).toLocaleString([], { dateStyl
 // Fields of a request as the server names them, where they do something.
 /** @param {Details} details @returns {[string, unknown][]} */
 const further = (details) =>
-  props.told
+  given.told
     .filter(({ name, neutral }) => details[name] !== neutral && details[name] !== undefined)
     .map(({ name, label }) => [label, details[name] === true ? "yes" : details[name]]);
 

@@ -3,13 +3,18 @@
 
 // From gradio:
 declare const element: HTMLElement;
-/** The widget's value, and what its constructor in Python adds: some of these, for each widget others. */
+/** The widget's value, and what else of it changes. */
 declare const props: {
   // Of a kind that the script says itself.
   value: any;
   answer: any;
   plan: any;
+  styles: { id: string; name: string }[];
+};
+/** What its constructor in Python gives for good: some of these, for each widget others. */
+declare const given: {
   styles: Style[];
+  hint: string;
   families: Record<string, string>;
   templates: PromptTemplate[];
   wildcards: Record<string, string>;

@@ -4,7 +4,8 @@ Their templates are fixed and their scripts write all text as text, so nothing t
 is ever read as HTML.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -21,18 +22,29 @@ WHILE_EDITING: dict[str, Any] = {
 
 
 def widget(
-    page: str, name: str, value: object, helpers: Sequence[str] = (), parts: Sequence[str] = (), **props: Any
+    page: str,
+    name: str,
+    value: object,
+    helpers: Sequence[str] = (),
+    parts: Sequence[str] = (),
+    live: Mapping[str, Any] | None = None,
+    elem_id: str | None = None,
+    **given: Any,
 ) -> gr.HTML:
-    """The widget of `<page>/<name>.html` and `<page>/<name>.js`, whose script gets `props`.
+    """The widget of `<page>/<name>.html` and `<page>/<name>.js`, whose script has what is `given`.
+
+    What changes later is `live`, a property beside the value: gradio watches each part of those, which takes time.
 
     Before it stand common/part.js, the `helpers`, other scripts of common/, and its own `parts`, in one function with
     it. What SHARED declares is there for all.
     """
     shared, own = (PAGES / "common", ("part", *helpers)), (PAGES / page, (*parts, name))
     files = [folder / f"{script}.js" for folder, scripts in (shared, own) for script in scripts]
-    script = "".join(file.read_text("utf-8") for file in files)
+    script = f"const given = {json.dumps(given)};\n" + "".join(file.read_text("utf-8") for file in files)
     template = (PAGES / page / f"{name}.html").read_text("utf-8")
-    return gr.HTML(value, html_template=template, js_on_load=script, apply_default_css=False, **props)
+    return gr.HTML(
+        value, html_template=template, js_on_load=script, apply_default_css=False, elem_id=elem_id, **live or {}
+    )
 
 
 def shared_script() -> str:

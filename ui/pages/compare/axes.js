@@ -5,11 +5,11 @@ const SIDES = { x: "Across", y: "Down", z: "Pages" };
 /** @type {Record<string, string>} */
 const HINTS = {
   adapter: "Each is on alone.",
-  adapter_weight: `−${props.max_weight} to ${props.max_weight}. Ranges: 0..1 step 0.25, or 0-1 [5] for five of them.`,
+  adapter_weight: `−${given.max_weight} to ${given.max_weight}. Ranges: 0..1 step 0.25, or 0-1 [5] for five of them.`,
   prompt: 'Words of the prompt, then what replaces them: apple, pear, plum. With a comma in it: "red, ripe".',
   scheduler: "",
   steps: "Ranges: 10..30 step 10.",
-  guidance_scale: `0 to ${props.max_guidance}. Ranges: 1..9 step 2.`,
+  guidance_scale: `0 to ${given.max_guidance}. Ranges: 1..9 step 2.`,
   seed: "Ranges: 1-10.",
 };
 /** @type {Record<string, string>} */
@@ -24,7 +24,7 @@ function remembered() {
   const sound = Object.keys(SIDES).every((side) => {
     const [axis, values] = [kept[`${side}_axis`], kept[`${side}_values`]];
     if (axis === "" && side !== "x") return true;
-    if (!(axis in props.names)) return false;
+    if (!(axis in given.names)) return false;
     if (!(axis in PICKED)) return typeof values === "string";
     const there = options(axis).map(([id]) => id);
     return Array.isArray(values) && values.every((id) => there.includes(id));
@@ -46,7 +46,7 @@ function soon() {
 
 /** @param {string} axis */
 function options(axis) {
-  if (axis === "scheduler") return props.schedulers.map((name) => [name, name]);
+  if (axis === "scheduler") return given.schedulers.map((name) => [name, name]);
   return [["", "No style"], ...props.styles.map((style) => [style.id, style.name])];
 }
 
@@ -54,7 +54,7 @@ function options(axis) {
 function picks(side) {
   const box = make("div", "axis-picks");
   box.setAttribute("role", "group");
-  box.setAttribute("aria-label", props.names[value[`${side}_axis`]]);
+  box.setAttribute("aria-label", given.names[value[`${side}_axis`]]);
   for (const [id, name] of options(value[`${side}_axis`])) {
     const chip = press("chip", name, () => {
       const on = value[`${side}_values`].includes(id);
@@ -80,9 +80,9 @@ function written(side) {
     placeholder: EXAMPLES[axis],
     autocomplete: "off",
     spellcheck: false,
-    maxLength: props.max_characters,
+    maxLength: given.max_characters,
   });
-  field.setAttribute("aria-label", `${SIDES[side]}: ${props.names[axis]}, values`);
+  field.setAttribute("aria-label", `${SIDES[side]}: ${given.names[axis]}, values`);
   field.addEventListener("input", () => {
     value[`${side}_values`] = field.value;
     soon();
@@ -100,7 +100,7 @@ function chooser(side) {
   const select = make("select");
   select.setAttribute("aria-label", SIDES[side]);
   const none = side === "x" ? [] : [["", "nothing"]];
-  for (const [id, name] of [...none, ...Object.entries(props.names)]) {
+  for (const [id, name] of [...none, ...Object.entries(given.names)]) {
     const option = make("option", "", name);
     option.value = id;
     select.append(option);
@@ -136,7 +136,7 @@ function cost() {
     error ||
     hint ||
     (cells
-      ? `${columns} × ${rows}${pages > 1 ? ` × ${plural(pages, "page")}` : ""}: ${plural(cells, "picture")} of at most ${props.most}, about ${roughly(seconds)}${queue}.`
+      ? `${columns} × ${rows}${pages > 1 ? ` × ${plural(pages, "page")}` : ""}: ${plural(cells, "picture")} of at most ${given.most}, about ${roughly(seconds)}${queue}.`
       : "");
 }
 

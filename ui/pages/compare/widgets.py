@@ -24,7 +24,14 @@ def compare_axes(names: dict[str, str], styles: list[dict], schedulers: list[str
              "z_axis": "", "z_values": ""}  # fmt: skip
     bounds: dict[str, Any] = {"max_weight": MAX_WEIGHT, "max_guidance": MAX_GUIDANCE, "max_characters": MAX_CHARACTERS}
     return widget(
-        "compare", "axes", value, names=names, styles=styles, schedulers=schedulers, most=most, plan=None, **bounds
+        "compare",
+        "axes",
+        value,
+        live={"plan": None, "styles": styles},
+        names=names,
+        schedulers=schedulers,
+        most=most,
+        **bounds,
     )
 
 

@@ -77,7 +77,7 @@ function load(more) {
     const items = answer.sets.flatMap(flat);
     shown.push(...items);
     part("all").append(...items.map(card));
-    part("more").hidden = answer.sets.length < props.page_size;
+    part("more").hidden = answer.sets.length < given.page_size;
     sayCount();
   });
 }

@@ -11,4 +11,4 @@ def picture_history(page_size: int) -> gr.HTML:
     Event `list` carries the owner's secret and a `number`, and is answered with `page_size` sets while there are more;
     the answer goes into the property `answer` with the same number.
     """
-    return widget("history", "history", None, ["acts"], answer=None, page_size=page_size)
+    return widget("history", "history", None, ["acts"], live={"answer": None}, page_size=page_size)

@@ -17,12 +17,12 @@ const styles = (typed) =>
     .filter(({ words, insert }) => `${words} ${insert}`.toLowerCase().includes(typed));
 /** @param {string} typed @returns {Suggestion[]} */
 const wildcards = (typed) =>
-  Object.entries(props.wildcards)
+  Object.entries(given.wildcards)
     .map(([name, examples]) => ({ words: `__${name}__`, about: examples, insert: `__${name}__` }))
     .filter(({ words }) => words.toLowerCase().includes(typed));
 /** @param {string} typed @returns {Suggestion[]} */
 const templates = (typed) =>
-  props.templates
+  given.templates
     .map((template) => ({ words: template.name, about: template.prompt.replace("{prompt}", "…"), insert: "", template }))
     .filter(({ words }) => words.toLowerCase().includes(typed));
 
@@ -95,7 +95,7 @@ function take(i) {
   area.selectionStart = area.selectionEnd = before.length;
   offered = [];
   show();
-  if (chosen.template && !unwrapped(props.templates).on.includes(chosen.template)) wrap(props.templates, chosen.template);
+  if (chosen.template && !unwrapped(given.templates).on.includes(chosen.template)) wrap(given.templates, chosen.template);
 }
 
 // (word:1.1): of what is selected, or else of the word under the caret, a tenth up or down.

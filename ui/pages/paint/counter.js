@@ -20,7 +20,7 @@ function show() {
   part("count").textContent = error || "";
   if (!count) return;
   part("count").textContent =
-    `${plural(count, "token")} of ${props.chunk * chunks}${chunks > 1 ? `, ${chunks} parts of ${props.chunk}` : ""}`;
+    `${plural(count, "token")} of ${given.chunk * chunks}${chunks > 1 ? `, ${chunks} parts of ${given.chunk}` : ""}`;
   const notes = weighed(tokens, weights);
   if (parts.length > 1) notes.push(`${parts.length} prompts joined by AND`);
   if (schedule.length > 1) notes.push(`${schedule.length} wordings over the steps`);

@@ -16,8 +16,8 @@ function set(values) {
 /** @returns {Record<string, any>} */
 const values = () => props.value?.values ?? {};
 const changed = () =>
-  Object.keys(props.fields).filter(
-    (name) => !OWN_PLACE.includes(name) && name in values() && !same(values()[name], props.fields[name].usual),
+  Object.keys(given.fields).filter(
+    (name) => !OWN_PLACE.includes(name) && name in values() && !same(values()[name], given.fields[name].usual),
   );
 
 /** @param {unknown} value */
@@ -29,7 +29,7 @@ const inWords = (value) => {
 
 /** @param {string} name */
 function chip(name) {
-  const { label, usual } = props.fields[name];
+  const { label, usual } = given.fields[name];
   const node = press("chip changed", `${label} ${inWords(values()[name])} ×`, () => set({ [name]: usual }));
   node.title = `Back to ${inWords(usual)}`;
   node.setAttribute("aria-label", `${label}: ${inWords(values()[name])}. Back to ${inWords(usual)}`);
@@ -55,12 +55,12 @@ const showPresets = named({
   key: "presets",
   keep: "Keep these settings",
   current: () => (changed().length ? Object.fromEntries(changed().map((name) => [name, values()[name]])) : undefined),
-  take: (kept) => set({ ...Object.fromEntries(changed().map((name) => [name, props.fields[name].usual])), ...kept }),
+  take: (kept) => set({ ...Object.fromEntries(changed().map((name) => [name, given.fields[name].usual])), ...kept }),
 });
 
 function show() {
   part("changed").replaceChildren(...changed().map(chip));
-  for (const [i, node] of tierChips.entries()) node.setAttribute("aria-pressed", String(tierOn(props.tiers[i])));
+  for (const [i, node] of tierChips.entries()) node.setAttribute("aria-pressed", String(tierOn(given.tiers[i])));
   showPresets();
 }
 
@@ -78,7 +78,7 @@ function told() {
   if ("prompt" in kept) saving = setTimeout(() => atelier.remember("form", kept), PAUSE);
 }
 
-const tierChips = props.tiers.map((tier) => {
+const tierChips = given.tiers.map((tier) => {
   const node = press("chip", tier.name, () => choose(tier));
   node.title = tier.about;
   return node;

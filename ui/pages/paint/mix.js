@@ -1,7 +1,7 @@
 // @ts-check
 const MORE = { text_weight: null, start: 0, end: 1, blocks: {} };
 const BLOCKS = { down: "Down blocks", mid: "Middle block", up: "Up blocks" };
-const WEIGHT = { min: -props.max_weight, max: props.max_weight };
+const WEIGHT = { min: -given.max_weight, max: given.max_weight };
 /** @param {number} number */
 const twoPlaces = (number) => Number(number.toFixed(2));
 

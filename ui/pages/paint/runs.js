@@ -1,5 +1,5 @@
 // @ts-check
-for (const [runs, words] of props.choices) {
+for (const [runs, words] of given.choices) {
   const option = make("option", "", words);
   option.value = String(runs);
   part("choose").append(option);

@@ -21,13 +21,13 @@ function show() {
 }
 
 part("lock").addEventListener("click", () => {
-  const last = atelier.seed ?? Math.floor(Math.random() * props.most);
+  const last = atelier.seed ?? Math.floor(Math.random() * given.most);
   set(props.value >= 0 ? DRAWN : last);
 });
 part("number").addEventListener("change", () => {
   const text = part("number").value.trim();
   const seed = Number(text);
-  set(/^\d+$/.test(text) && seed < props.most ? seed : DRAWN);
+  set(/^\d+$/.test(text) && seed < given.most ? seed : DRAWN);
   show();
 });
 watch("value", show);

@@ -17,7 +17,7 @@ const ORDERS = {
   newest: ["Newest first", (a, b) => (b.added ?? 0) - (a.added ?? 0) || byName(a.name, b.name)],
   used: ["Most used first", (a, b) => (uses[b.id] ?? 0) - (uses[a.id] ?? 0) || byName(a.name, b.name)],
 };
-const shared = new Set(props.styles.map((style) => style.id));
+const shared = new Set(given.styles.map((style) => style.id));
 const favourites = new Set(/** @type {string[]} */ (atelier.recall("favourite-styles") ?? []));
 /** @type {Record<string, number>} */
 const uses = atelier.recall("style-uses") ?? {};

@@ -12,7 +12,7 @@ const divisor = (a, b) => (b ? divisor(b, a % b) : a);
 function show() {
   const { width, height } = props.value;
   for (const [i, chip] of chips.entries()) {
-    const size = props.sizes[i];
+    const size = given.sizes[i];
     const is = (size.width === width && size.height === height) || (size.width === height && size.height === width);
     chip.setAttribute("aria-pressed", String(is));
   }
@@ -24,7 +24,7 @@ function show() {
 }
 
 // The way round that the picture has now.
-const chips = props.sizes.map((size) =>
+const chips = given.sizes.map((size) =>
   press("chip", size.name, () => {
     const tall = props.value.height > props.value.width;
     pick(tall ? size.height : size.width, tall ? size.width : size.height);

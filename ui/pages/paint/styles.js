@@ -1,5 +1,5 @@
 // @ts-check
-const known = new Map(props.styles.map((style) => [style.id, style]));
+const known = new Map(given.styles.map((style) => [style.id, style]));
 // The rows of the mix; a muted one stays on the page and out of the value.
 let mix = copied();
 // Of those that were taken off, as they were: a click on the card brings them back so.
@@ -129,8 +129,8 @@ const sizeOf = (use) => Math.max(Math.abs(use.weight), Math.abs(use.text_weight 
 
 function warn() {
   const total = published().reduce((sum, use) => sum + sizeOf(use), 0);
-  const words = `The weights add up to ${total.toFixed(2)}; above ${props.burns_above} pictures tend to burn. `;
-  part("burn").hidden = total <= props.burns_above;
+  const words = `The weights add up to ${total.toFixed(2)}; above ${given.burns_above} pictures tend to burn. `;
+  part("burn").hidden = total <= given.burns_above;
   part("burn").replaceChildren(
     words,
     press("link", "Scale them to 1", () => even(total)),

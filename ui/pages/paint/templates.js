@@ -1,5 +1,5 @@
 // @ts-check
-const { columns, templates } = props;
+const { columns, templates } = given;
 const rows = Math.ceil(templates.length / columns);
 const buttons = templates.map((template, i) => {
   const button = press("prompt-template", undefined, () => {
@@ -27,5 +27,6 @@ part("search").addEventListener("input", () => {
   }
 });
 document.addEventListener("input", (event) => inside(event, "#prompt") && show());
+part("hint").textContent = given.hint;
 part("templates").append(...buttons);
 show();

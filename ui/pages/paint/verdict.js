@@ -18,7 +18,7 @@ const showVerdict = (box, style) => {
   if (isInspected(style)) {
     const all = style.matched + style.unmatched;
     facts.unshift(["Layers", `${style.matched} of ${all} fit${style.ignored ? `, ${style.ignored} ignored` : ""}`]);
-    facts.push(["Made for", `${props.families[style.family] || "an unknown model"}: ${style.family_known_by}`]);
+    facts.push(["Made for", `${given.families[style.family] || "an unknown model"}: ${style.family_known_by}`]);
     for (const [name, group] of Object.entries(style.groups)) {
       const kinds = Object.entries(group.kinds)
         .map(([kind, count]) => `${count} ${kind}`)

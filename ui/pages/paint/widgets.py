@@ -23,7 +23,7 @@ def style_cards(
     """
     return widget(
         "paint", "styles", value, ["files", "named"], ["mix", "verdict", "shelf"], styles=styles, families=families,
-        answer=None, most_bytes=most_bytes, burns_above=burns_above, max_weight=MAX_WEIGHT,
+        live={"answer": None}, most_bytes=most_bytes, burns_above=burns_above, max_weight=MAX_WEIGHT,
     )  # fmt: skip
 
 
@@ -123,4 +123,4 @@ def picture_reader(most_bytes: int) -> gr.HTML:
     Has an event `read` with the uploaded `file` and a `number`; the property `answer` with the same number takes the
     `notes` on what could not be restored, and what is `done`, or an `error`.
     """
-    return widget("paint", "restore", None, ["files"], answer=None, most_bytes=most_bytes)
+    return widget("paint", "restore", None, ["files"], live={"answer": None}, most_bytes=most_bytes)
