@@ -61,19 +61,29 @@ class KnownAdapter:
     bytes: int
 
 
-def layers_of(components: Mapping[str, nn.Module]) -> dict[Layer, nn.Linear | nn.Conv2d]:
-    """The layers that adapters may change. Files are written as if text encoders had a level `text_model`."""
+def layers_of(components: Mapping[str, nn.Module]) -> dict[Layer, nn.Module]:
+    """The places that adapters may change: weights of layers and norms, and their biases, named `LAYER.bias`.
+
+    Files are written as if text encoders had a level `text_model`.
+    """
     return {
-        (component, path.removeprefix("text_model.")): module
+        (component, path.removeprefix("text_model.") + end): module
         for component, model in components.items()
         for path, module in model.named_modules()
-        if isinstance(module, (nn.Linear, nn.Conv2d))
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm))
+        for end, parameter in (("", module.weight), (".bias", module.bias))
+        if parameter is not None
     }
 
 
-def shapes_of(layers: Mapping[Layer, nn.Linear | nn.Conv2d]) -> dict[Layer, tuple[int, ...]]:
-    """The shapes of their weights, which the "meta" device knows as well."""
-    return {layer: tuple(module.weight.shape) for layer, module in layers.items()}
+def parameter(layer: Layer, module: nn.Module) -> nn.Parameter:
+    """What a place holds."""
+    return getattr(module, "bias" if layer[1].endswith(".bias") else "weight")
+
+
+def shapes_of(layers: Mapping[Layer, nn.Module]) -> dict[Layer, tuple[int, ...]]:
+    """The shapes of what the places hold, which the "meta" device knows as well."""
+    return {layer: tuple(parameter(layer, module).shape) for layer, module in layers.items()}
 
 
 class Composer:
@@ -142,7 +152,7 @@ class Composer:
         """
         return {
             "originals": sum(tensor.nbytes for tensor in self._originals.values()),
-            "originals_limit": sum(module.weight.nbytes for module in self._modules.values()),
+            "originals_limit": sum(self._parameter(layer).nbytes for layer in self._modules),
             "adapters": self._cached_bytes,
             "adapters_limit": CACHE_BYTES,
             "spare": self._spare_bytes,
@@ -156,7 +166,7 @@ class Composer:
             self._take_off(layer)
         for layer, terms in wanted.items():
             if self._on.get(layer) != terms:
-                weight = self._modules[layer].weight
+                weight = self._parameter(layer)
                 if layer in self._originals:
                     self._take_off(layer)
                 original = weight.data
@@ -169,7 +179,7 @@ class Composer:
         self._applied = applied
 
     def _take_off(self, layer: Layer) -> None:
-        weight = self._modules[layer].weight
+        weight = self._parameter(layer)
         terms = self._on.pop(layer)
         # Fresh memory costs a CPU as much as the merging.
         if self._spare_bytes + weight.nbytes <= SPARE_BYTES:
@@ -211,22 +221,26 @@ class Composer:
         return [(self._cache[digest].deltas[layer], weight) for digest, weight in terms]
 
     def _original(self, layer: Layer) -> torch.Tensor:
-        return self._originals.get(layer, self._modules[layer].weight.data)
+        return self._originals.get(layer, self._parameter(layer).data)
+
+    def _parameter(self, layer: Layer) -> nn.Parameter:
+        return parameter(layer, self._modules[layer])
 
     def _read(self, adapter: Adapter) -> KnownAdapter:
         if adapter.sha256 not in self._cache:
-            deltas = read_adapter(adapter.path, self.shapes).deltas
-            deltas = {layer: self._as_merged(layer, delta) for layer, delta in deltas.items()}
+            file = read_adapter(adapter.path, self.shapes)
+            deltas = {layer: self._as_merged(layer, delta) for layer, delta in file.deltas.items()}
             size = sum(tensor.nbytes for delta in deltas.values() for tensor in delta.tensors)
-            self._cache[adapter.sha256] = KnownAdapter(deltas, fit(deltas, self.shapes), size)
+            self._cache[adapter.sha256] = KnownAdapter(deltas, fit(deltas, self.shapes, file.stems), size)
             self._cached_bytes += size
         self._cache.move_to_end(adapter.sha256)
         return self._cache[adapter.sha256]
 
     def _as_merged(self, layer: Layer, delta: Delta) -> Delta:
         """A plain LoRA's factors in float32 where the weights are: a third of a merge would be to convert them."""
-        module = self._modules.get(layer)
-        if module is None or module.weight.dtype != torch.float32 or not isinstance(delta, LoraDelta):
+        if not isinstance(delta, LoraDelta) or layer not in self._modules:
+            return delta
+        if self._parameter(layer).dtype != torch.float32:
             return delta
         return replace(delta, up=delta.up.float(), down=delta.down.float())
 

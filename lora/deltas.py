@@ -29,7 +29,7 @@ class Delta(ABC):
     @property
     @abstractmethod
     def matrix(self) -> tuple[int, ...]:
-        """Rows and columns of the weight that it changes."""
+        """Rows and columns of the weight that it changes, 0 for any number; one size for a bias or a norm's scale."""
 
     @property
     def tensors(self) -> list[torch.Tensor]:
@@ -68,8 +68,8 @@ class LoraDelta(Delta):
 
     def __post_init__(self):
         down, up = self.down, self.up
-        _need(down.ndim in (2, 4) and up.ndim == down.ndim and up.shape[1] == down.shape[0], self)
-        _need(math.prod(up.shape[2:]) == 1, self)
+        need(down.ndim in (2, 4) and up.ndim in (2, 4) and up.shape[1] == down.shape[0], self)
+        need(math.prod(up.shape[2:]) == 1, self)
 
     @property
     def rank(self) -> int:
@@ -86,6 +86,32 @@ class LoraDelta(Delta):
     def dense(self, shape, device="cpu"):
         up, down = self.factors()
         return (self.scale * up.to(device) @ down.to(device)).view(shape)
+
+
+@dataclass(frozen=True)
+class FullDelta(Delta):
+    """dW as it is: of a whole weight, or of a layer's bias or a norm's scale, which have one axis."""
+
+    diff: torch.Tensor
+    scale: float = 1.0
+    kind = "full"
+
+    def __post_init__(self):
+        need(self.diff.ndim >= 1 and self.diff.numel() > 0, self)
+
+    @property
+    def rank(self) -> int:
+        return 0
+
+    @property
+    def matrix(self) -> tuple[int, ...]:
+        return (self.diff.shape[0], math.prod(self.diff.shape[1:])) if self.diff.ndim > 1 else tuple(self.diff.shape)
+
+    def fits(self, shape):
+        return self.matrix == (tuple(shape) if len(shape) == 1 else (shape[0], math.prod(shape[1:])))
+
+    def dense(self, shape, device="cpu"):
+        return self.scale * self.diff.float().to(device).view(shape)
 
 
 @dataclass(frozen=True)
@@ -106,9 +132,9 @@ class LohaDelta(Delta):
     kind = "LoHa"
 
     def __post_init__(self):
-        _need((self.t1 is None) == (self.t2 is None) and len(self.matrix) == 2, self)
+        need((self.t1 is None) == (self.t2 is None) and len(self.matrix) == 2, self)
         for a, b, t in ((self.a1, self.b1, self.t1), (self.a2, self.b2, self.t2)):
-            _need(_product_matrix(a, b, t) == self.matrix, self)
+            need(_product_matrix(a, b, t) == self.matrix, self)
 
     @property
     def rank(self) -> int:
@@ -138,7 +164,7 @@ class LokrDelta(Delta):
     kind = "LoKr"
 
     def __post_init__(self):
-        _need(len(_whole_matrix(self.w1)) == len(_whole_matrix(self.w2)) == 2, self)
+        need(len(_whole_matrix(self.w1)) == len(_whole_matrix(self.w2)) == 2, self)
 
     @property
     def tensors(self) -> list[torch.Tensor]:
@@ -179,7 +205,7 @@ class DoraDelta(Delta):
     scale: float = field(init=False)
 
     def __post_init__(self):
-        _need(self.magnitude.ndim >= 1, self)
+        need(self.magnitude.ndim >= 1, self)
         object.__setattr__(self, "scale", self.inner.scale)
 
     @property
@@ -254,7 +280,8 @@ def _stacked(terms: list[tuple[LoraDelta, float]], device: torch.device) -> tupl
     return up, down, largest
 
 
-def _need(true: bool, delta: Delta) -> None:
+def need(true: bool, delta: Delta) -> None:
+    """Raises ValueError, with the shapes of what the delta holds, where something is not true of them."""
     if not true:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in delta.tensors)
         raise ValueError(f"shapes {shapes}")

@@ -51,9 +51,10 @@ def export(
 ) -> Exported:
     """Write a mix, as of its first step, as a LoRA in diffusers' layout, float32.
 
-    Plain LoRAs stay exact: the rank of the result is the sum of theirs. Other kinds, and all layers of a rank above
-    `rank` where one is given (1..1024), are cut to the largest singular values, the best that a rank can do (Eckart
-    & Young 1936); 64 where none is given. Raises AdapterError, or InvalidRequest for a mix that changes nothing.
+    Plain LoRAs stay exact, the rank of the result being the sum of theirs, and so do biases and norms. Other kinds,
+    and all layers of a rank above `rank` where one is given (1..1024), are cut to the largest singular values, the best
+    that a rank can do (Eckart & Young 1936); 64 where none is given. Raises AdapterError, or InvalidRequest for a mix
+    that changes nothing.
     """
     if rank is not None and not 1 <= rank <= MAX_RANK:
         raise InvalidRequest("rank", rank, f"a whole number from 1 to {MAX_RANK}")
@@ -63,10 +64,16 @@ def export(
     if not changed:
         raise InvalidRequest("adapters", None, "a mix that changes the model")
     for (component, layer), (original, terms) in changed.items():
-        up, down, cut, size = _factors(original, terms, rank)
-        exact, lost, total = exact + (cut is None), lost + (cut or 0.0), total + size
         # Files have always said text_model, whichever the version of transformers.
         name = f"{component}.{_with_text_model(layer) if is_text(component) else layer}"
+        if original.ndim == 1:
+            # A bias or a norm's scale: no factors can be of it, and files keep it whole.
+            change = merged(original, terms) - original.float()
+            tensors[f"{name.removesuffix('.bias')}.{'diff_b' if name.endswith('.bias') else 'w_norm'}"] = change.cpu()
+            exact, total = exact + 1, total + float(change.double().square().sum())
+            continue
+        up, down, cut, size = _factors(original, terms, rank)
+        exact, lost, total = exact + (cut is None), lost + (cut or 0.0), total + size
         tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"] = down.contiguous(), up.contiguous()
         ranks.append(down.shape[0])
     styles = ", ".join(f"{use.adapter.name} {use.weight:g}" for use in mix)
@@ -76,7 +83,7 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, metadata=own | dict(metadata or {}))
     error = (lost / total) ** 0.5 if total else 0.0
-    return Exported(path, sha256(path), max(ranks), exact, len(changed) - exact, error)
+    return Exported(path, sha256(path), max(ranks, default=0), exact, len(changed) - exact, error)
 
 
 def _factors(original: torch.Tensor, terms: list, rank: int | None) -> tuple:

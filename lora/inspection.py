@@ -4,15 +4,20 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
-from lora.files import sha256
+from lora.errors import UnreadableAdapter
+from lora.files import read, sha256
 from lora.formats import AdapterFile, Deltas, read_adapter
 from lora.names import Layer, Shapes, is_text
 
 EXAMPLES, TAGS, MAX_TEXT = 5, 12, 300
+# Names that are searched for a family's marks: a file has them in every block.
+MOST_NAMES = 3000
+CROSS_ATTENTION = re.compile(r"attn2[._]to_[kv]$")
 TRAINING = (
     "modelspec.author", "modelspec.date", "modelspec.license", "modelspec.resolution", "ss_network_module",
     "ss_num_train_images", "ss_num_epochs", "ss_steps", "ss_max_train_steps", "ss_learning_rate", "ss_optimizer",
@@ -24,16 +29,16 @@ TRAINING = (
 class FamilyMarks:
     """How a model family is called, and how an adapter for it is known. What is empty or 0 says nothing.
 
-    `base` is the model on the Hub that its adapters name as theirs; `layers` is found in the names of layers, `width`
-    is a side of a layer of its transformer, `text_width` that of the text in its cross-attention, `metadata` is found
-    in what a file says of its base.
+    `base` is the model on the Hub that its adapters name as theirs; `layers` is found in the name of a layer in the
+    file, and where there are `widths`, one of them is a side of a layer of the denoiser; `text_width` is that of the
+    text in its cross-attention, `metadata` is found in what a file says of its base.
     """
 
     name: str
     title: str
     base: str = ""
     layers: str = ""
-    width: int = 0
+    widths: tuple[int, ...] = ()
     text_width: int = 0
     second_text_encoder: bool = False
     metadata: str = ""
@@ -41,42 +46,74 @@ class FamilyMarks:
 
 @dataclass(frozen=True)
 class Fit:
-    """Which layers a model has in the adapter's shape (`matched`), in another shape, and not at all."""
+    """Which layers a model has in the adapter's shape (`matched`), in another shape, and not at all.
+
+    Biases and scales of norms are counted apart: `vectors` are those that the model has, `dropped` those it lacks.
+    """
 
     matched: tuple[Layer, ...]
     misshapen: tuple[Layer, ...]
     unmatched: tuple[Layer, ...]
     reason: str
-
-    @property
-    def fits(self) -> bool:
-        """At least one layer matches, and none that the model has is of another shape."""
-        return bool(self.matched) and not self.misshapen
+    vectors: tuple[Layer, ...] = ()
+    dropped: tuple[Layer, ...] = ()
+    fits: bool = False
 
 
-def fit(deltas: Deltas, shapes: Shapes) -> Fit:
-    """Hold an adapter's layers against a model's. `reason` is one sentence about "it"."""
-    known = [layer for layer in deltas if layer in shapes]
-    matched = tuple(layer for layer in known if deltas[layer].fits(shapes[layer]))
-    misshapen = tuple(layer for layer in known if not deltas[layer].fits(shapes[layer]))
-    unmatched = tuple(layer for layer in deltas if layer not in shapes)
-    total, share = len(deltas), f"{100 * len(matched) / len(deltas):.0f} %"
-    if misshapen:
-        layer = misshapen[0]
-        reason = (
-            f"was made for another model: its layer {_named(layer)} changes weights of shape "
-            f"{list(deltas[layer].matrix)}, this model's have {list(shapes[layer])}; {len(matched)} of its {total} "
-            f"layers fit ({share})."
+def fit(deltas: Deltas, shapes: Shapes, stems: Mapping[Layer, str] | None = None) -> Fit:
+    """Hold an adapter's layers against a model's. `reason` is one sentence about "it", with the file's own names.
+
+    It fits where nothing that the model has is of another shape, and something matches: in the denoiser, if it changes
+    one at all, since text encoders are shared between families.
+    """
+    good: list[Layer] = []
+    misshapen: list[Layer] = []
+    missing: list[Layer] = []
+    for layer, delta in deltas.items():
+        (missing if layer not in shapes else good if delta.fits(shapes[layer]) else misshapen).append(layer)
+    matched, vectors = _apart(good, deltas)
+    unmatched, dropped = _apart(missing, deltas)
+    drawing = [layer for layer in deltas if not is_text(layer[0])]
+    painted = [layer for layer in good if not is_text(layer[0])]
+    fits = bool(good) and not misshapen and (bool(painted) or not drawing)
+    found = Fit(tuple(matched), tuple(misshapen), tuple(unmatched), "", tuple(vectors), tuple(dropped), fits)
+    lacking = drawing if good else [*unmatched, *dropped]
+    return replace(found, reason=_reason(found, lacking, deltas, shapes, stems or {}))
+
+
+def _reason(found: Fit, lacking: Sequence[Layer], deltas: Deltas, shapes: Shapes, names: Mapping[Layer, str]) -> str:
+    """Why it fits or not; `lacking` are the layers that count and that the model has none of."""
+    matched, wrong = len(found.matched), found.misshapen
+    total = matched + len(found.unmatched) + len(_apart(wrong, deltas)[0])
+    share = f"{100 * matched / max(total, 1):.0f} %"
+    if wrong:
+        sizes = ", ".join(str(side or "any") for side in deltas[wrong[0]].matrix)
+        return (
+            f"was made for another model: its layer {_named(wrong[0], names)} changes weights of shape [{sizes}], this "
+            f"model's have {list(shapes[wrong[0]])}; {matched} of its {total} layers fit ({share})."
         )
-    elif not matched:
-        example = _named(unmatched[0])
-        reason = f"was made for another model: none of its {total} layers, such as {example}, is in this one."
-    elif unmatched:
-        example = _named(unmatched[0])
-        reason = f"fits in part: {len(matched)} of its {total} layers ({share}); this model has no {example}."
+    if not found.fits:
+        part = " of the denoiser" if found.matched or found.vectors else ""
+        return (
+            f"was made for another model: none of its {len(lacking)} layers{part}, such as "
+            f"{_named(lacking[0], names)}, is in this one."
+        )
+    if found.unmatched:
+        example = _named(found.unmatched[0], names)
+        reason = f"fits in part: {matched} of its {total} layers ({share}); this model has no {example}"
     else:
-        reason = f"fits: this model has all of its {total} layers."
-    return Fit(matched, misshapen, unmatched, reason)
+        layers = [f"all of its {total} layers"] if total else []
+        vectors = [f"{len(found.vectors)} of its biases and norms"] if found.vectors else []
+        reason = f"fits: this model has {' and '.join(layers + vectors)}"
+    if found.dropped:
+        reason += f"; it lacks {len(found.dropped)} biases or norms, such as {_named(found.dropped[0], names)}"
+    return f"{reason}."
+
+
+def _apart(layers: Sequence[Layer], deltas: Deltas) -> tuple[list[Layer], list[Layer]]:
+    """Layers, and the biases and norms among them."""
+    return ([layer for layer in layers if len(deltas[layer].matrix) > 1],
+            [layer for layer in layers if len(deltas[layer].matrix) == 1])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,7 +145,8 @@ class Verdict:
         """Layers, kinds, rank and alpha by component."""
         groups: dict[str, list] = {}
         for (component, _), delta in self.file.deltas.items():
-            groups.setdefault(component, []).append(delta)
+            if len(delta.matrix) > 1:
+                groups.setdefault(component, []).append(delta)
         return {
             component: {
                 "layers": len(deltas),
@@ -121,7 +159,8 @@ class Verdict:
 
     def public(self) -> dict:
         """For callers, ready for JSON."""
-        unmatched, metadata = self.fit.unmatched + self.fit.misshapen, self.file.metadata
+        unmatched, metadata, stems = self.fit.unmatched + self.fit.misshapen, self.file.metadata, self.file.stems
+        ignored = (*self.file.ignored, *(stems[layer] for layer in self.fit.dropped))
         return {
             "fits": self.fits,
             "reason": self.reason,
@@ -129,11 +168,11 @@ class Verdict:
             "family_known_by": self.known_by,
             "base": self.base,
             "matched": len(self.fit.matched),
-            "matched_examples": _examples(self.fit.matched),
+            "matched_examples": [_named(layer) for layer in self.fit.matched[:EXAMPLES]],
             "unmatched": len(unmatched),
-            "unmatched_examples": _examples(unmatched),
-            "ignored": len(self.file.ignored),
-            "ignored_examples": [one_line(key) for key in self.file.ignored[:EXAMPLES]],
+            "unmatched_examples": [_named(layer, stems) for layer in unmatched[:EXAMPLES]],
+            "ignored": len(ignored),
+            "ignored_examples": [one_line(key) for key in ignored[:EXAMPLES]],
             "rank": self.file.rank,
             "groups": self.groups,
             "parameters": self.parameters,
@@ -154,8 +193,11 @@ def inspect(
     Reads the header and the alphas, or else all, and then values that are not finite show as well. Raises
     UnreadableAdapter for a file that could not be put on any model.
     """
-    file = read_adapter(path, shapes, header_only)
-    found = fit(file.deltas, shapes)
+    try:
+        file = read_adapter(path, shapes, header_only)
+    except UnreadableAdapter as error:
+        raise UnreadableAdapter(f"{error}{_named_as(path, base_family, families)}") from error
+    found = fit(file.deltas, shapes, file.stems)
     family, known_by = family_of(file, found, base_family, families)
     reason = f"It {found.reason}"
     if not found.fits and family not in ("unknown", base_family):
@@ -167,21 +209,21 @@ def inspect(
 
 
 def family_of(file: AdapterFile, found: Fit, base_family: str, families: Sequence[FamilyMarks]) -> tuple[str, str]:
-    """The family that an adapter was made for, and how that is known: by names, widths, fit, or only its metadata."""
-    names = " ".join(f"{component}.{path}" for component, path in file.deltas)
-    transformer = [delta for (component, _), delta in file.deltas.items() if component == "transformer"]
-    wide = {side for delta in transformer for side in delta.matrix}
-    for each in families:
-        if each.layers and re.search(each.layers, names):
-            return each.name, f"its layers are named as {each.title}'s"
-        if each.width in wide:
-            return each.name, f"its layers are as wide as {each.title}'s"
-    text = {d.matrix[1] for (c, path), d in file.deltas.items() if not is_text(c) and re.search("attn2.to_[kv]$", path)}
-    for each in families:
-        if text == {each.text_width}:
-            return each.name, "its cross-attention is as wide as that family's text"
+    """The family that an adapter was made for, and how that is known: by fit, names, widths, or only its metadata."""
     if found.fits and not found.unmatched:
         return base_family, "all of its layers are this model's"
+    denoiser = [(path, delta) for (component, path), delta in file.deltas.items() if not is_text(component)]
+    sides = {side for _, delta in denoiser for side in delta.matrix}
+    # Relatives with the same names of blocks are told apart by the width of their text, if the file shows it.
+    relatives = [each for each in families if each.text_width]
+    if named := _by_names(file.stems.values(), sides, [each for each in families if each not in relatives]):
+        return named.name, f"its layers are named as {named.title}'s"
+    text = {delta.matrix[-1] for path, delta in denoiser if CROSS_ATTENTION.search(path)} - {0}
+    for each in relatives:
+        if text == {each.text_width}:
+            return each.name, "its cross-attention is as wide as that family's text"
+    if named := _by_names(file.stems.values(), sides, relatives):
+        return named.name, f"its layers are named as {named.title}'s"
     if any(component == "text_encoder_2" for component, _ in file.deltas):
         for each in families:
             if each.second_text_encoder:
@@ -191,6 +233,23 @@ def family_of(file: AdapterFile, found: Fit, base_family: str, families: Sequenc
         if each.metadata and re.search(each.metadata, said):
             return each.name, "its metadata says so"
     return "unknown", "neither names, shapes nor metadata tell"
+
+
+def _by_names(stems: Iterable[str], sides: Set[int], families: Sequence[FamilyMarks]) -> FamilyMarks | None:
+    names = "\n".join(islice(stems, MOST_NAMES))
+    marked = (each for each in families if each.layers and (not each.widths or sides & {*each.widths}))
+    return next((each for each in marked if re.search(each.layers, names, re.M)), None)
+
+
+def _named_as(path: Path, base_family: str, families: Sequence[FamilyMarks]) -> str:
+    """Another family, in a sentence, of whose layers an unreadable file's tensors have the names."""
+    try:
+        tensors = read(path, header_only=True).tensors
+    except UnreadableAdapter:
+        return ""
+    sides = {side for tensor in tensors.values() for side in tensor.shape}
+    named = _by_names(tensors, sides, families)
+    return f" Its layers are named as {named.title}'s." if named and named.name != base_family else ""
 
 
 def parameters(file: AdapterFile) -> int:
@@ -215,12 +274,8 @@ def top_tags(metadata: Mapping[str, str]) -> list[str]:
     return [tag for tag, _ in counts.most_common(TAGS) if tag]
 
 
-def _named(layer: Layer) -> str:
-    return one_line(".".join(layer), 80)
-
-
-def _examples(layers: tuple[Layer, ...]) -> list[str]:
-    return [_named(layer) for layer in layers[:EXAMPLES]]
+def _named(layer: Layer, stems: Mapping[Layer, str] | None = None) -> str:
+    return one_line((stems or {}).get(layer) or ".".join(layer), 80)
 
 
 def one_line(value: str, most: int = MAX_TEXT) -> str:

@@ -11,15 +11,22 @@ COMPONENTS = ("unet", "transformer", "text_encoder_3", "text_encoder_2", "text_e
 # How kohya's names begin, and the component; "" is the denoiser, whatever that is.
 KOHYA = {
     "lora_unet_": "", "lycoris_": "", "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2",
-    "lora_te_": "text_encoder",
+    "lora_te_": "text_encoder", "oft_unet_": "", "oft_te1_": "text_encoder", "oft_te2_": "text_encoder_2",
+    "oft_te_": "text_encoder",
 }  # fmt: skip
-ENDS = {"conv_in": "input_blocks.0.0", "conv_out": "out.2"}
+# How others' names begin, which have dots and may be of either order of blocks.
+DOTTED = {
+    "model.diffusion_model.": "", "diffusion_model.": "", "text_encoders.clip_l.transformer.": "text_encoder",
+    "text_encoders.clip_g.transformer.": "text_encoder_2", "clip_l.": "text_encoder", "clip_g.": "text_encoder_2",
+    "unet.": "unet", "transformer.": "transformer",
+}  # fmt: skip
+ENDS = {"conv_in": "input_blocks.0.0", "conv_out": "out.2", "conv_norm_out": "out.0"}
 EMBEDDINGS = {
     "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
     "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
 }  # fmt: skip
 RESNET = {"conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "conv2": "out_layers.3"}
-RESNET["conv_shortcut"] = "skip_connection"
+RESNET |= {"conv_shortcut": "skip_connection", "norm1": "in_layers.0", "norm2": "out_layers.0"}
 
 
 def is_text(component: str) -> bool:
@@ -35,7 +42,7 @@ def plain(path: str) -> str:
 
 
 class Names:
-    """All names of a model's layers. kohya's underscores cannot be read back: they are looked up instead."""
+    """All names of a model's layers, not of their biases. kohya's underscores cannot be read back: looked up."""
 
     def __init__(self, shapes: Shapes):
         self._layers: dict[str, list[Layer]] = {}
@@ -46,6 +53,8 @@ class Names:
         attended = {path.split(".")[1] for path in unet if re.match(r"up_blocks\.\d+\.attentions\.", path)}
         for layer in shapes:
             component, path = layer
+            if path.endswith(".bias"):
+                continue
             self._layers.setdefault(path, []).append(layer)
             other = f"text_model.{path}" if is_text(component) else original(path, per_block, attended)
             self._kohya |= {(component, name.replace(".", "_")): layer for name in (path, other)}
@@ -54,13 +63,20 @@ class Names:
         """The layers that a name may mean, the likeliest first: where the model has none, the name's own words."""
         for prefix, component in KOHYA.items():
             if stem.startswith(prefix):
-                name = component or self._denoiser, stem.removeprefix(prefix)
-                return [self._kohya.get(name, name)]
+                return [self._found(component or self._denoiser, stem.removeprefix(prefix))]
         stem = stem.removeprefix("base_model.model.")
+        for prefix, component in DOTTED.items():
+            if stem.startswith(prefix):
+                return [self._found(component or self._denoiser, plain(stem.removeprefix(prefix)))]
         component, _, path = stem.partition(".")
         if component in COMPONENTS:
             return [(component, plain(path))]
         return self._layers.get(plain(stem)) or [(self._denoiser, plain(stem))]
+
+    def _found(self, component: str, path: str) -> Layer:
+        if (component, path) in self._layers.get(path, ()):
+            return component, path
+        return self._kohya.get((component, path.replace(".", "_")), (component, path))
 
 
 def original(path: str, per_block: int, attended: set[str]) -> str:

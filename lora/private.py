@@ -23,7 +23,7 @@ class Bounds:
     A session's adapters go when it has not used them for `idle_seconds`, and when room is needed for `spare_seconds`.
     """
 
-    file_bytes: int = 512 * 2**20
+    file_bytes: int = 1024 * 2**20
     per_session: int = 16
     total_bytes: int = 4 * 2**30
     idle_seconds: float = 7200.0

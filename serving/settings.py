@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     port: int = Field(7860, ge=1, le=65535)
     queue_size: int = Field(64, ge=1, le=1000)
     session_queue_size: int = Field(8, ge=1, le=1000)
-    upload_mb: int = Field(512, ge=1, le=2048)
+    upload_mb: int = Field(1024, ge=1, le=2048)
     uploads_per_session: int = Field(16, ge=1, le=1000)
     uploads_total_mb: int = Field(4096, ge=1, le=2**20)
     hub_timeout: float = Field(10, gt=0, le=600)

@@ -15,6 +15,8 @@ class StableDiffusion(Family):
         name="sd15",
         title="Stable Diffusion 1.5",
         base="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        # Its first and last blocks, which attend; SDXL's do not.
+        layers=r"(down_blocks[._]0|up_blocks[._]3)[._]attentions|(in|out)put_blocks[._]([12]|9|1[01])[._]1[._]",
         text_width=768,
         metadata="sd_v1|diffusion-v1",
     )

@@ -16,6 +16,8 @@ class StableDiffusionXL(Family):
         name="sdxl",
         title="SDXL",
         base="stabilityai/stable-diffusion-xl-base-1.0",
+        # Its deep transformers, for files without cross-attention.
+        layers=r"(attentions[._]\d|put_blocks[._]\d[._]1|middle_block[._]1)[._]transformer_blocks[._][1-9]",
         text_width=2048,
         second_text_encoder=True,
         metadata="sdxl|xl-v1",

@@ -21,8 +21,8 @@ PARAMETERS = (
     "variation_seed variation_strength tiling"
 ).split()
 ENDPOINTS = (
-    "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers sizes prompt_styles "
-    "compare history forget_picture favourite_picture read_picture"
+    "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers sizes "
+    "prompt_styles compare history forget_picture favourite_picture read_picture"
 ).split()
 QUICK = {"steps": 4, "seed": 11, "api_name": "/generate"}
 

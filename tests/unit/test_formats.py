@@ -137,6 +137,8 @@ def peft_configs():
     pattern = {"to_q": 9, "down_blocks.1.resnets.0.conv1": 1}
     yield "lora", LoraConfig(r=4, lora_alpha=8, alpha_pattern=pattern, target_modules=TARGETS, init_lora_weights=False)
     yield "rslora", LoraConfig(r=4, lora_alpha=3, use_rslora=True, target_modules=TARGETS, init_lora_weights=False)
+    biased = ["to_out.0", "ff.net.2", "conv1", "conv2"]
+    yield "bias", LoraConfig(r=4, lora_alpha=3, lora_bias=True, target_modules=biased, init_lora_weights=False)
     yield "loha", LoHaConfig(r=4, alpha=3, target_modules=TARGETS, init_weights=False)
     yield "loha-core", LoHaConfig(r=4, alpha=3, target_modules=TARGETS, init_weights=False, use_effective_conv2d=True)
     yield "lokr", LoKrConfig(r=2, alpha=3, target_modules=TARGETS, init_weights=False)

@@ -9,9 +9,11 @@ import pytest
 
 from lora import hub
 from lora.errors import AtelierError, shown
+from lora.foreign import recognized
 from lora.formats import KEY
-from lora.inspection import one_line, top_tags, triggers
+from lora.inspection import _by_names, one_line, top_tags, triggers
 from lora.names import Names, plain
+from pipeline.families import known_marks
 from pipeline.metadata import infotext
 from pipeline.metadata.infotext import MAX_INFOTEXT
 from pipeline.metadata.restore import restore
@@ -31,9 +33,10 @@ SIGNS = [
     "}{", "[" * 9, "<lora:", "<lora:a", "<lora:a:1", "<lora:a:1>", "{<lora:a>", "{a|", "{a|b}", "a|", "|}", "__", "_",
     "__a__", "__colour__", "[a:b:0.5]", "[a|", "((((a:1.2)", "a:1.2) ", "AND ", " AND a:1", "BREAK ", "\\(", "é猫",
     "0123456789", "1x", "a - ", "-1", "1-2, ", "a/", "a@", "/blob/", ".processor.to_q_lora", "up_blocks.1.",
-    "a.lora_A.", ".down", "-_", "lightning 1", "hyper sd cfg", "4steps ", "deadbeef: ", ": deadbeef", '": "', "\0",
-    "\u202e",
+    "a.lora_A.", ".down", "blocks.1", "blocks_0_", "transformer_blocks.0.", "model.diffusion_model.", ".layers.1", "-_",
+    "lightning 1", "hyper sd cfg", "4steps ", "deadbeef: ", ": deadbeef", '": "', "\0", "\u202e",
 ]  # fmt: skip
+SIDES = {side for marks in known_marks() for side in marks.widths}
 COLOURS = {"colour": tuple(f"c{i}" for i in range(20_000))}
 
 
@@ -63,6 +66,8 @@ READERS = {
     "expand": (lambda v: expand(v, 1, COLOURS), 100_000), "combinations": (lambda v: combinations(v, COLOURS), 100_000),
     "create": (create, MAX_CHARACTERS), "prompt": (prompt.parse, 50_000), "text": (lambda v: text("prompt", v), MB),
     "reference": (hub.parse, MB), "short reference": (hub.parse, 1000), "key": (KEY.fullmatch, MB),
+    "kind of file": (lambda v: recognized([v]), MB), 
+    "family": (lambda v: _by_names([v], SIDES, known_marks()), 100_000),
     "layer": (plain, MB), "layers": (lambda v: Names({("unet", v): (1, 1)}).layers(v), MB), "line": (one_line, MB),
     "triggers": (lambda v: triggers({"modelspec.trigger_phrase": v}), MB), "tag counts": (tags, 200_000),
     "words": (lambda v: trigger_words(v, [replace(INK, triggers=("a" * 299 + "b",))]), MAX_CHARACTERS),

@@ -9,7 +9,7 @@ from torch import nn
 
 from lora.adapter import AdapterUse, combined, normalized, warnings
 from lora.composition import Composer, KnownAdapter
-from lora.deltas import LoraDelta, merge_into, merged
+from lora.deltas import FullDelta, LoraDelta, merge_into, merged
 from lora.errors import InvalidRequest, UnfitAdapter, UnreadableAdapter
 from lora.formats import read_adapter
 from lora.inspection import fit
@@ -168,7 +168,7 @@ def test_i1_i2_a_thousand_random_sequences_leave_every_bit(model, monkeypatch):
         places = rng.sample(sorted(composer.shapes), 3)
         shapes = [(place, composer.shapes[place]) for place in places]
         deltas = {place: LoraDelta(torch.randn(2, *s[1:]), torch.randn(s[0], 2, *[1] * (len(s) - 2)), 0.5)
-                  for place, s in shapes}  # fmt: skip
+                  if len(s) > 1 else FullDelta(torch.randn(s)) for place, s in shapes}  # fmt: skip
         composer._cache[style.sha256] = KnownAdapter(deltas, fit(deltas, composer.shapes), 0)
     before = {name: {k: v.clone() for k, v in module.state_dict().items()} for name, module in modules.items()}
 

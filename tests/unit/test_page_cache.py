@@ -92,9 +92,11 @@ def test_the_page_is_packed_for_whoever_can_unpack_it(page):
 
     async def raw(encoding):
         transport = httpx.ASGITransport(app, client=("8.8.8.8", 1))
-        async with httpx.AsyncClient(transport=transport, base_url="http://here") as visitor:
-            async with visitor.stream("GET", "/", headers={"accept-encoding": encoding}) as answer:
-                return answer.headers, b"".join([part async for part in answer.aiter_raw()])
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://here") as visitor,
+            visitor.stream("GET", "/", headers={"accept-encoding": encoding}) as answer,
+        ):
+            return answer.headers, b"".join([part async for part in answer.aiter_raw()])
 
     for encoding in ("gzip", "gzip, br"):
         headers, body = got.run(raw(encoding))
