@@ -23,7 +23,7 @@ from lora.private import PrivateAdapters
 MAX_NAME = 120
 PREVIEWS = (".webp", ".png", ".jpg")
 # Seconds between two looks into the folders.
-SCANS_APART = 5.0
+SCANS_APART = 1.0
 log = logging.getLogger(__name__)
 
 

@@ -11,8 +11,15 @@ def violations(page) -> list[str]:
             for n in v["nodes"][:3]]  # fmt: skip
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("theme", "width"),
+    # The colours of each theme and the layout of each width once; all four together are for whoever has the time.
+    [
+        ("light", 1280),
+        ("dark", 390),
+        *(pytest.param(*both, marks=pytest.mark.slow) for both in (("dark", 1280), ("light", 390))),
+    ],
+)
 def test_no_serious_violation(visit, theme, width):
     here = visit(theme=theme, width=width)
     page = here.page

@@ -61,13 +61,13 @@ def test_a_style_that_came_into_the_folder_is_found_and_one_that_went_is_not(vis
     tensors = load_file(styles)
     save_file({name: 2 * tensor for name, tensor in tensors.items()}, other, metadata={"modelspec.title": "Fresh"})
     try:
-        page.wait_for_timeout(5200)
+        page.wait_for_timeout(1200)
         page.get_by_label("Look for new styles").click()
         page.wait_for_selector(".card:has-text('Fresh')")
         assert "1 new style" in page.inner_text("#styles")
     finally:
         other.unlink()
-    page.wait_for_timeout(5200)
+    page.wait_for_timeout(1200)
     page.get_by_label("Look for new styles").click()
     page.wait_for_function("![...document.querySelectorAll('.card-name')].some((name) => name.textContent === 'Fresh')")
 
