@@ -117,7 +117,7 @@ class Jobs:
         """
         owner = owner_hash(secret)
         for field_name, value in (("desk", desk), ("job", identity)):
-            if not isinstance(value, str) or not re.fullmatch(r"[\w-]{16,128}", value, re.ASCII):
+            if not is_name(value):
                 raise InvalidRequest(field_name, value, "16 to 128 letters, digits, - and _")
         place = self._desks.get((owner, str(desk))) or Desk()
         if identity in place.jobs:
@@ -174,7 +174,9 @@ class Jobs:
             place = self._find(secret, desk)
             job = self._job(place, identity)
         except UnknownJob:
-            self._unbegun.append((owner_hash(secret), desk, identity))
+            # What could not begin is not kept, however long it is.
+            if is_name(desk) and is_name(identity):
+                self._unbegun.append((owner_hash(secret), desk, identity))
             raise
         if job.ended is None:
             job.task.cancel()
@@ -248,6 +250,11 @@ class Jobs:
             ended = max((job.ended or 0.0 for job in desk.jobs.values()), default=0.0)
             if i < len(idle) - MOST_ENDED or time.monotonic() - ended > REMEMBERED:
                 del self._desks[key]
+
+
+def is_name(value: object) -> bool:
+    """Whether a page can have made it up as the id of a desk or a job."""
+    return isinstance(value, str) and re.fullmatch(r"[\w-]{16,128}", value, re.ASCII) is not None
 
 
 async def _heard(news: asyncio.Event, seconds: float) -> None:

@@ -11,8 +11,6 @@ import gradio as gr
 
 from lora.errors import AtelierError, Unforeseen
 
-# What a page says that hears no more of what it asked for.
-LOST = "The connection was lost or the queue is full; please try again."
 log = logging.getLogger(__name__)
 
 

@@ -353,6 +353,10 @@ def test_who_joins_those_that_are_watched_is_told_so_and_a_cancel_may_come_first
         jobs = make(Painter(steps=30))
         with pytest.raises(UnknownJob):
             jobs.cancel(A, ONE, "4" * 43)
+        # What can be no job is not remembered: a stranger says how long it is.
+        with pytest.raises(UnknownJob):
+            jobs.cancel(A, ONE, "x" * 1_000_000)
+        assert len(jobs._unbegun) == 1
         jobs.paint(A, TWO, VALUES, "session", desk=ONE)
         watching = asyncio.create_task(seen(jobs))
         await asyncio.sleep(0.05)

@@ -23,7 +23,7 @@ from ui.api.compare import compare_endpoint
 from ui.api.endpoint import Endpoint, parameter, parameters
 from ui.atelier import being_built
 from ui.errors import told
-from ui.web.app import preview_url
+from ui.web.app import with_previews
 from ui.web.files import picture_files, served
 
 # Values of /generate that are not of the picture.
@@ -48,7 +48,7 @@ def add_endpoints(service: GenerationService, history: History) -> None:
         preview. Files that have come into the host's folder since then are among them.
         """
         service.library.refresh()
-        return [adapter.public() | {"preview": preview_url(adapter)} for adapter in service.library.all()]
+        return with_previews(service.library.all())
 
     def tokenize(request: gr.Request, prompt: str, adapters: list[str] = []) -> dict:  # noqa: B006
         """Show how a prompt is read: tokens, weights, chunks of 75, what would be dropped or is clamped.

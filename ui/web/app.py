@@ -1,6 +1,6 @@
 """What the web server adds to gradio: guards, headers, a plain 404, the pictures of the styles and of the history."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from gradio.route_utils import FnIndexInferError
@@ -55,6 +55,11 @@ class SecurityHeaders:
 def preview_url(adapter: Adapter) -> str | None:
     """Where the picture of a style is served, if it has one."""
     return f"/style/{adapter.id}" if adapter.preview else None
+
+
+def with_previews(adapters: Iterable[Adapter]) -> list[dict]:
+    """Adapters as callers are told of them, with the address of a picture of each."""
+    return [adapter.public() | {"preview": preview_url(adapter)} for adapter in adapters]
 
 
 def history_routes(history: History) -> list[Route]:

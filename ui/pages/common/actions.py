@@ -21,7 +21,7 @@ from ui.atelier import being_built
 from ui.errors import sentence
 from ui.pages.common.acts import Change, restoring, starting
 from ui.pages.common.asking import ASKING, answered
-from ui.pages.common.widget import widget
+from ui.pages.common.widget import label, widget
 
 # What the viewer tells of a picture in words of its own.
 OTHERWISE = ("width", "height", "steps", "seed")
@@ -43,11 +43,6 @@ def picture_viewer(fields: Mapping[str, Component]) -> gr.HTML:
     ]  # fmt: skip
     helpers = ["files", "acts", "zoom", "acting"]
     return widget("common", "viewer", None, helpers, live={"answer": None}, most_bytes=MAX_BYTES, told=told)
-
-
-def label(widget: Component | None) -> str:
-    """A widget's label without what explains it."""
-    return str(getattr(widget, "label", None) or "").partition(" (")[0].partition(":")[0]
 
 
 def add_actions(

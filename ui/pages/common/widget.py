@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from ui.pages.common.theme import PAGES
 
@@ -45,6 +46,11 @@ def widget(
     return gr.HTML(
         value, html_template=template, js_on_load=script, apply_default_css=False, elem_id=elem_id, **live or {}
     )
+
+
+def label(widget: Component | None) -> str:
+    """A widget's label without what explains it."""
+    return str(getattr(widget, "label", None) or "").partition(" (")[0].partition(":")[0]
 
 
 def shared_script() -> str:

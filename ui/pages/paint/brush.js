@@ -28,7 +28,7 @@ function apply(context, stroke) {
 }
 
 /** @type {typeof globalThis.brushOn} */
-const brushOn = (canvas, changed) => {
+const brushOn = (canvas) => {
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
   /** @type {Stroke[]} */
   let strokes = [];
@@ -38,7 +38,6 @@ const brushOn = (canvas, changed) => {
   const redraw = () => {
     context.clearRect(0, 0, canvas.width, canvas.height);
     for (const stroke of strokes) apply(context, stroke);
-    changed();
   };
   /** @param {Stroke} stroke */
   const add = (stroke) => {
@@ -62,7 +61,6 @@ const brushOn = (canvas, changed) => {
       trace(context, drawing, drawing.points.length - 1);
     },
     end: () => {
-      if (drawing) changed();
       drawing = undefined;
     },
     undo: () => {

@@ -2,7 +2,7 @@
 // The picture that one starts from, and the brush for what of it is to change.
 const MOST_SIDE = 1536;
 const SOON = 100;
-const mask = brushOn(part("mask"), () => {});
+const mask = brushOn(part("mask"));
 let erasing = false;
 let shown = "";
 /** @type {[number, number]} */

@@ -13,6 +13,7 @@ from pipeline.request.fields import Given, PictureFile, defaults
 from pipeline.request.request import FIELDS
 from serving.generation import GenerationService
 from ui.atelier import being_built
+from ui.pages.common.widget import label
 from ui.pages.paint.widgets import form_bar
 
 GONE = "A style of your own that was on was kept for your last visit only; add it again."
@@ -71,10 +72,5 @@ def form_of(service: GenerationService, fields: Mapping[str, Component]) -> gr.H
     """Place the bar: speed tiers, what is not as usual, presets."""
     own = {"negative_prompt": service.profile.negative_prompt, "adapters": service.default_adapters}
     usual = defaults(service.facts.limits, FIELDS) | own
-    described = {name: {"label": _label(widget), "usual": usual[name]} for name, widget in fields.items()}
+    described = {name: {"label": label(widget), "usual": usual[name]} for name, widget in fields.items()}
     return form_bar(described, service.tiers())
-
-
-def _label(widget: Component) -> str:
-    """Its label without what explains it."""
-    return str(widget.label or "").partition(" (")[0].partition(":")[0]

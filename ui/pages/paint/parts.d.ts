@@ -25,11 +25,8 @@ declare function unwrapped(templates: PromptTemplate[]): { on: PromptTemplate[];
 /** Put a template around the prompt, or take it off again; event `pick` tells what is to be left out. */
 declare function wrap(templates: PromptTemplate[], template: PromptTemplate): void;
 
-// From brush.js: strokes on a canvas, in its pixels; `changed` is called after each.
-declare function brushOn(
-  canvas: HTMLCanvasElement,
-  changed: () => void,
-): {
+// From brush.js: strokes on a canvas, in its pixels.
+declare function brushOn(canvas: HTMLCanvasElement): {
   size: (width: number, height: number) => void;
   begin: (point: [number, number], width: number, erase: boolean) => void;
   move: (point: [number, number]) => void;

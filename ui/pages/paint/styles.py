@@ -12,7 +12,7 @@ from serving.generation import GenerationService
 from ui.atelier import being_built
 from ui.errors import sentence
 from ui.pages.paint.widgets import style_cards
-from ui.web.app import preview_url
+from ui.web.app import with_previews
 from ui.web.files import served
 
 Ask = Callable[[dict, str | None], Awaitable[dict]]
@@ -20,7 +20,7 @@ Ask = Callable[[dict, str | None], Awaitable[dict]]
 
 def add_styles(service: GenerationService) -> gr.HTML:
     """Place the panel and wire the questions that it asks the server."""
-    cards = shelf(service)
+    cards = with_previews(service.library.all())
     families = {marks.name: marks.title for marks in known_marks()}
     styles = style_cards(service.default_adapters, cards, families, service.library.file_bytes, BURNS)
     uploads = being_built().uploads
@@ -34,7 +34,7 @@ def add_styles(service: GenerationService) -> gr.HTML:
 
     async def refresh(data: dict, session: str | None) -> dict:
         await asyncio.to_thread(service.library.refresh)
-        return {"styles": shelf(service, session)}
+        return {"styles": with_previews(service.library.all(session))}
 
     async def export(data: dict, session: str | None) -> dict:
         answer: dict = {}
@@ -51,11 +51,6 @@ def add_styles(service: GenerationService) -> gr.HTML:
             api_visibility="private",
         )  # fmt: skip
     return styles
-
-
-def shelf(service: GenerationService, session: str | None = None) -> list[dict]:
-    """All styles as the page has them, with the address of a picture of each."""
-    return [adapter.public() | {"preview": preview_url(adapter)} for adapter in service.library.all(session)]
 
 
 def _answered(name: str, ask: Ask) -> Callable:
