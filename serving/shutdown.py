@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -11,12 +11,20 @@ from starlette.applications import Starlette
 
 from serving.queue import FairQueue
 
+# What an answer may take from the end of its job until it is sent: it is kept in the history in between.
+ANSWER_SECONDS = 10.0
+
 
 class Served(Protocol):
     """What is to be closed: a gradio Blocks that was launched."""
 
     is_running: bool
     server: Any
+
+    @property
+    def answering(self) -> bool:
+        """Whether somebody waits for an answer that has not gone out yet."""
+        ...
 
     def close(self, verbose: bool = True) -> None:
         """Stop serving."""
@@ -54,15 +62,23 @@ class GracefulShutdown:
             # The server was launched before, and its lifespan with it.
             assert self._loop is not None
             asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result()
-            deadline = time.monotonic() + self._seconds
-            while (busy := self._queue.status()["running"] > 0) and time.monotonic() < deadline:
-                time.sleep(0.1)
+            busy = not self._ends(lambda: self._queue.status()["running"] == 0, self._seconds)
+            if not busy:
+                self._ends(lambda: not demo.answering, ANSWER_SECONDS)
         except KeyboardInterrupt:
             # Somebody sits at the terminal and does not want to wait.
             busy = True
         # What still runs is cancelled with the loop, and ends within its step.
         demo.server.force_exit = busy
         demo.close(verbose=False)
+
+    @staticmethod
+    def _ends(over: Callable[[], bool], seconds: float) -> bool:
+        """Wait until it is `over`, which is then true, or so long."""
+        deadline = time.monotonic() + seconds
+        while not (ended := over()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return ended
 
     async def _shut(self) -> None:
         self._queue.shut()

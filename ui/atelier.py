@@ -10,6 +10,7 @@ from ui.api.agents import Agents
 from ui.api.endpoint import Endpoint, in_gradio_words
 from ui.web.files import check_files
 from ui.web.guard import address
+from ui.web.sessions import Mailboxes
 from ui.web.uploads import Uploads
 
 
@@ -26,6 +27,11 @@ class Atelier(gr.Blocks):
         self.uploads = uploads
         self.endpoints: dict[str, Endpoint] = {}
         super().__init__(**arguments)
+
+    @property
+    def answering(self) -> bool:
+        """Whether somebody waits for an answer that has not gone out yet."""
+        return cast(Mailboxes, self._queue.pending_messages_per_session).answering()
 
     def get_api_info(self, *args: Any, **arguments: Any) -> Any:
         """What the API page shows and gradio's client is told."""

@@ -75,7 +75,7 @@ def test_trigger_words_go_into_the_prompt_once(visit):
     page.click('.card[data-style="ink"]')
     page.get_by_label("More about Ink").click()
     for _ in range(2):
-        page.get_by_label('Put "ink style" into the prompt').click()
+        page.get_by_role("region", name="Styles").get_by_label('Put "ink style" into the prompt').click()
         assert page.input_value("#prompt textarea") == "a red apple, ink style"
 
 

@@ -62,3 +62,13 @@ def test_what_nobody_fetches_for_a_minute_is_freed(queue, boxes):
     boxes._clock.now = 200
     boxes.sweep()
     assert not boxes
+
+
+def test_it_is_known_whether_somebody_listens_and_has_not_been_told(queue, boxes):
+    join(queue, boxes, "told")
+    queue.pending_event_ids_session["told"].clear()
+    assert not boxes.answering()
+    join(queue, boxes, "waiting")
+    assert boxes.answering()
+    boxes._clock.now = 30
+    assert not boxes.answering(), "nobody has looked for half a minute"

@@ -15,7 +15,7 @@ import gradio as gr
 from gradio.queueing import Queue
 from gradio.state_holder import SessionState, StateHolder
 
-MOST, IDLE_SECONDS = 2000, 60.0
+MOST, IDLE_SECONDS, LOOKS_APART = 2000, 60.0, 11.0
 
 
 class Mailbox(asyncio.Queue):
@@ -55,6 +55,13 @@ class Mailboxes(dict[str, Mailbox]):
         old = self._clock() - seconds
         for session in [name for name, box in self.items() if box.seen < old and not self._busy(name)]:
             self._drop(session)
+
+    def answering(self) -> bool:
+        """Whether there is one that somebody listens at and has not been told all of."""
+        # By each of gradio's own looks somebody is seen to listen; they are 10 s apart where nothing is told.
+        listened = self._clock() - LOOKS_APART
+        pending = self._queue.pending_event_ids_session
+        return any(box.seen > listened and pending.get(session) for session, box in self.items())
 
     def _busy(self, session: str) -> bool:
         events = self._queue.pending_event_ids_session.get(session, ())
