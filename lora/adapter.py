@@ -9,11 +9,12 @@ from lora.names import is_text
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA file that the library has read and found usable.
+    """A LoRA file, or an embedding, that the library has read and found usable.
 
     `sha256` is of the whole file, and of PEFT's config beside it where there is one; `parameters` counts its numbers,
     `size` its bytes; `triggers` are the words that it was trained with; `source` is "built-in", "folder", "upload" or,
-    from the Hub, "owner/repo@commit"; `added` is when the file was written, in seconds since 1970.
+    from the Hub, "owner/repo@commit"; `added` is when the file was written, in seconds since 1970. `words` are those
+    that it teaches the text encoders, each with the number of its vectors; an `embedding` has nothing else.
     """
 
     id: str
@@ -29,6 +30,8 @@ class Adapter:
     description: str = ""
     preview: Path | None = None
     added: float = 0.0
+    words: tuple[tuple[str, int], ...] = ()
+    embedding: bool = False
 
     def public(self) -> dict:
         """What callers may know: everything but where the files are."""
@@ -44,6 +47,8 @@ class Adapter:
             "description": self.description,
             "sha256": self.sha256,
             "added": round(self.added),
+            "kind": "embedding" if self.embedding else "adapter",
+            "words": [word for word, _ in self.words],
         }
 
 

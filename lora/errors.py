@@ -12,6 +12,7 @@
     │   ├── UnfitAdapter        the adapter does not belong on this model
     │   ├── OutOfSpace          it is more than is taken: the file, their number, or all of them together
     │   └── HubError            the Hugging Face Hub does not give it, or not now
+    ├── InvalidSettings     an environment variable has a value that is not allowed
     ├── ModelError          the base model cannot be loaded
     ├── PaintingFailed      the run itself came to no picture: memory, or numbers out of range
     ├── HistoryError        the history cannot be opened or read
@@ -75,10 +76,14 @@ class Described(InvalidRequest):
 
 
 class Untold(Described):
-    """A picture that does not say how it was made: it can still be one to start from."""
+    """A picture that does not say how it was made: it can still be one to start from. `marks` are sentences on what
+    else it says.
+    """
 
-    def __init__(self, field: str):
-        super().__init__(field, "a picture that does not say how it was made", "one that does, as A1111 writes it")
+    def __init__(self, field: str, marks: Sequence[str] = ()):
+        says = "a picture that does not say how it was made"
+        super().__init__(field, says, "one that does, as A1111 writes it")
+        self.args = (" ".join([str(self), *marks]),)
 
 
 class Several(InvalidRequest):
@@ -130,6 +135,10 @@ class OutOfSpace(AdapterError):
 
 class HubError(AdapterError):
     """The Hugging Face Hub does not give the file, or not now."""
+
+
+class InvalidSettings(AtelierError):
+    """An environment variable has a value that is not allowed."""
 
 
 class ModelError(AtelierError):

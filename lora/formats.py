@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from lora.deltas import Delta
+from lora.embeddings import BUNDLED, Vectors, bundled
 from lora.errors import UnreadableAdapter, shown
 from lora.files import TensorFile, read
 from lora.foreign import recognized
@@ -30,7 +31,7 @@ KEY = re.compile(
 )
 SAME_PART = {"lora_down": "lora_A", "down": "lora_A", "lora_up": "lora_B", "up": "lora_B"}
 # Embeddings that some tools put into the same file: they belong to words, not to layers.
-NOT_LAYERS = ("bundle_emb.", "emb_params")
+NOT_LAYERS = (BUNDLED, "emb_params")
 
 Deltas = dict[Layer, Delta]
 __all__ = ["KEY", "MAX_RANK", "AdapterFile", "Deltas", "read_adapter"]
@@ -41,7 +42,7 @@ class AdapterFile:
     """An adapter in the one form that everything else works on.
 
     `ignored` are tensors that belong to no layer; `notes` say in words what had to be assumed or left out; `stems` are
-    the layers' names in the file.
+    the layers' names in the file, `words` those of embeddings that came with it.
     """
 
     deltas: Deltas
@@ -49,11 +50,12 @@ class AdapterFile:
     ignored: tuple[str, ...]
     notes: tuple[str, ...]
     stems: Mapping[Layer, str] = field(default_factory=dict)
+    words: Vectors = field(default_factory=dict)
 
     @property
     def rank(self) -> int:
         """The largest of its layers' ranks."""
-        return max(delta.rank for delta in self.deltas.values())
+        return max((delta.rank for delta in self.deltas.values()), default=0)
 
 
 def read_adapter(path: Path, shapes: Shapes, header_only: bool = False) -> AdapterFile:
@@ -79,7 +81,7 @@ def read_adapter(path: Path, shapes: Shapes, header_only: bool = False) -> Adapt
     if strays:
         some = "a tensor is" if len(strays) == 1 else f"{len(strays)} tensors are"
         notes += (f"Left out: {some} no adapter weight of a known layout, such as {shown(strays[0], 80)}.",)
-    return AdapterFile(deltas, file.metadata, embeddings + strays, notes, stems)
+    return AdapterFile(deltas, file.metadata, embeddings + strays, notes, stems, bundled(path.name, file))
 
 
 def _sorted(name: str, file: TensorFile) -> tuple[dict[str, Parts], tuple[str, ...]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from lora.embeddings import Vectors, misfit, read_embedding
 from lora.errors import UnreadableAdapter
 from lora.files import read, sha256
 from lora.formats import AdapterFile, Deltas, read_adapter
@@ -174,6 +175,7 @@ class Verdict:
             "ignored": len(ignored),
             "ignored_examples": [one_line(key) for key in ignored[:EXAMPLES]],
             "rank": self.file.rank,
+            "words": [one_line(word) for word in self.file.words],
             "groups": self.groups,
             "parameters": self.parameters,
             "share": self.share,
@@ -206,6 +208,31 @@ def inspect(
     named = (file.metadata.get(key) for key in ("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture"))
     base = one_line(next(filter(None, named), "unknown"))
     return Verdict(found, reason, family, known_by, base, file, count, count / max(whole, 1), sha256(path))
+
+
+def judge_embedding(path: Path, word: str, shapes: Shapes, base_family: str) -> Verdict | None:
+    """As `inspect`, of a file that holds words of a prompt, all of it read; None of another. Raises UnreadableAdapter.
+
+    `word` is its own where the file has no name for it.
+    """
+    if (found := read_embedding(path, word)) is None:
+        return None
+    file, wrong = embedding_file(*found), misfit(found[0], shapes)
+    several = len(file.words) > 1
+    words = ", ".join(one_line(each, 40) for each in islice(file.words, EXAMPLES))
+    told = f"is an embedding: write its {'words' if several else 'word'} into the prompt: {words}."
+    verdict = Fit((), (), (), wrong or told, fits=not wrong)
+    # Relatives share their first text encoder, so that its width tells little.
+    family = base_family if not wrong else "unknown"
+    known_by = "its vectors are as wide as this model's" if not wrong else "the width of vectors does not tell"
+    return Verdict(
+        verdict, f"It {verdict.reason}", family, known_by, "unknown", file, parameters(file), 0.0, sha256(path)
+    )
+
+
+def embedding_file(words: Vectors, metadata: Mapping[str, str]) -> AdapterFile:
+    """A file of words in the form of an adapter that changes no layer."""
+    return AdapterFile({}, metadata, (), (), {}, words)
 
 
 def family_of(file: AdapterFile, found: Fit, base_family: str, families: Sequence[FamilyMarks]) -> tuple[str, str]:
@@ -254,7 +281,8 @@ def _named_as(path: Path, base_family: str, families: Sequence[FamilyMarks]) -> 
 
 def parameters(file: AdapterFile) -> int:
     """How many numbers it holds."""
-    return sum(tensor.numel() for delta in file.deltas.values() for tensor in delta.tensors)
+    vectors = sum(tensor.numel() for parts in file.words.values() for tensor in parts.values())
+    return vectors + sum(tensor.numel() for delta in file.deltas.values() for tensor in delta.tensors)
 
 
 def triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:

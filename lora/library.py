@@ -12,11 +12,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from lora.adapter import Adapter
+from lora.embeddings import misfit, read_embedding
 from lora.errors import AdapterError, OutOfSpace, UnfitAdapter, UnknownAdapter, UnreadableAdapter, shown
 from lora.files import CONFIGURED, check_ending, regular_file, sha256
 from lora.formats import AdapterFile, read_adapter
 from lora.hub import USUAL, Hub, parse
-from lora.inspection import FamilyMarks, Verdict, inspect, one_line, parameters, triggers
+from lora.inspection import (
+    FamilyMarks,
+    Verdict,
+    embedding_file,
+    inspect,
+    judge_embedding,
+    one_line,
+    parameters,
+    triggers,
+)
 from lora.names import Shapes
 from lora.private import PrivateAdapters
 
@@ -48,6 +58,8 @@ class Received:
             "name": adapter.name,
             "source": adapter.source,
             "licence": adapter.licence,
+            "kind": adapter.public()["kind"],
+            "triggers": list(adapter.triggers),
         }
 
 
@@ -96,7 +108,8 @@ class Library:
                 for path in sorted(folder.glob("*.safetensors")):
                     try:
                         now = path.stat()
-                        adapter = read.get((path, now.st_mtime, now.st_size)) or describe(path, source)
+                        known = read.get((path, now.st_mtime, now.st_size))
+                        adapter = known or describe(path, source, self._shapes)
                     except (AdapterError, OSError) as error:
                         log.warning("left out an adapter: %s", error)
                     else:
@@ -131,6 +144,11 @@ class Library:
     def all(self, session: str | None = None) -> tuple[Adapter, ...]:
         """The shared adapters, in the order of the folders and of the names, and then the session's own."""
         return (*self._shared.values(), *(self._private.all(session) if session else ()))
+
+    def embeddings(self, session: str | None = None) -> tuple[Adapter, ...]:
+        """Those among them that are words of a prompt, a session's own first: it knows what it means by its words."""
+        own, shared = (self._private.all(session) if session else ()), self._shared.values()
+        return tuple(each for each in (*own, *shared) if each.embedding)
 
     def find(self, adapter_id: str, session: str | None = None) -> Adapter:
         """The adapter of that id. Raises UnknownAdapter, naming those there are, but no private ids."""
@@ -196,15 +214,18 @@ class Library:
     def _judged(
         self, path: Path, identity: str, name: str, source: str, session: str, licence: str = "unknown"
     ) -> Received:
+        stem = Path(name).stem
         try:
             # Whole: what it promises must still be true when it is put on.
-            verdict = inspect(path, self._shapes, self._family, header_only=False, families=self._families)
+            verdict = judge_embedding(path, stem, self._shapes, self._family) or inspect(
+                path, self._shapes, self._family, header_only=False, families=self._families
+            )
         except UnreadableAdapter as error:
             raise UnreadableAdapter(str(error).replace(path.name, shown(name, 80))) from error
         # A session's name is chosen by its client and no secret, so the id has to be one.
         identity = f"{identity[:40]}-{secrets.token_urlsafe(16)}"
-        adapter = adapter_of(path, identity, Path(name).stem, source, verdict.file, verdict.sha256, licence)
-        adapter = distinct(adapter, self.all(session), Path(name).stem)
+        adapter = adapter_of(path, identity, stem, source, verdict.file, verdict.sha256, licence)
+        adapter = distinct(adapter, self.all(session), stem)
         return Received(verdict, self._private.keep(adapter, session) if verdict.fits else adapter)
 
 
@@ -225,9 +246,14 @@ def distinct(adapter: Adapter, others: Iterable[Adapter], file: str = "") -> Ada
     return replace(adapter, name=next(name for name in names if name.casefold() not in taken))
 
 
-def describe(path: Path, source: str) -> Adapter:
-    """Read an adapter file's header. Raises UnreadableAdapter."""
-    file = read_adapter(path, {}, header_only=True)
+def describe(path: Path, source: str, shapes: Shapes | None = None) -> Adapter:
+    """Read an adapter file's header. Raises UnreadableAdapter, and UnfitAdapter for an embedding that a model of those
+    `shapes` cannot read: its word would be one like others.
+    """
+    embedding = read_embedding(path, path.stem, header_only=True)
+    if embedding and shapes and (wrong := misfit(embedding[0], shapes)):
+        raise UnfitAdapter(f"{path.name} {wrong}")
+    file = embedding_file(*embedding) if embedding else read_adapter(path, {}, header_only=True)
     found = adapter_of(path, adapter_id(path.name), path.stem, source, file, sha256(path))
     return replace(found, preview=next((p for end in PREVIEWS if (p := path.with_suffix(end)).exists()), None))
 
@@ -237,6 +263,7 @@ def adapter_of(
 ) -> Adapter:
     """What a file that has been read says about itself; `name` and `licence` where it says nothing."""
     there = path.stat()
+    words = tuple((word, max(map(len, parts.values()))) for word, parts in file.words.items())
     return Adapter(
         id=identity,
         name=one_line(file.metadata.get("modelspec.title") or name, MAX_NAME),
@@ -247,7 +274,9 @@ def adapter_of(
         size=there.st_size,
         added=there.st_mtime,
         source=source,
-        triggers=triggers(file.metadata),
+        triggers=triggers(file.metadata) if file.deltas else tuple(word for word, _ in words),
         licence=one_line(file.metadata.get("modelspec.license", licence), MAX_NAME),
         description=one_line(file.metadata.get("modelspec.description", "")),
+        words=words,
+        embedding=not file.deltas,
     )

@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> None:
         torch.set_num_threads(threads)
     engine, library = open_engine(args.profile, args.base_model, args.adapters_dir, upscalers_dir=args.upscalers_dir)
     wildcards = read_wildcards(args.wildcards_dir) if args.wildcards_dir else None
-    request = GenerationRequest.create(values, engine.limits, library.find, wildcards)
+    request = GenerationRequest.create(values, engine.limits, library.find, wildcards, library.embeddings())
     generation = paint(engine, request)
     for index, image in enumerate(generation.images, 1):
         path = args.output

@@ -3,8 +3,10 @@
 It answers one message after another and ends with its standard input. A message is a line of JSON and any bytes:
 
     ["picture", {"width": 64, "height": 64, "name": "image", "mode": "RGB"}] and a file
-                                    ->  ["done", null] and the pixels, or ["refused", sentence]
-    ["metadata", {}] and a file     ->  ["done", text], or ["refused", sentence]
+                                    ->  ["done", marks] and the pixels, or ["refused", sentence]
+    ["metadata", {}] and a file     ->  ["done", text], ["untold", null], or ["refused", sentence]
+    ["marks", {"judging": false}] and a file
+                                    ->  ["done", sentences], or ["refused", sentence]
 
 JSON, never pickle: the side that opens files may be taken over by one.
 """
@@ -15,10 +17,12 @@ import signal
 import struct
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from lora.errors import Described, InvalidRequest, Untold
 from pipeline.metadata.image_metadata import image_metadata
+from pipeline.metadata.marks import read_marks
 from pipeline.request.picture import Picture
 
 resource: Any
@@ -68,11 +72,26 @@ def main() -> None:
             send(sys.stdout.buffer, *answer)
 
 
+def _marks(data: bytes, judging: bool) -> list[str]:
+    marks = read_marks(data)
+    if not marks.credentials:
+        return marks.sentences()
+    if not judging:
+        return [*marks.sentences(), "It has Content Credentials (C2PA), which this app does not check."]
+    # Optional, and only where it is asked for.
+    from pipeline.metadata.credentials import judged
+
+    return [*marks.sentences(), judged(data)]
+
+
 def _answer(task: str, values: dict, data: bytes) -> tuple[list, bytes]:
     try:
         if task == "metadata":
             return ["done", image_metadata(io.BytesIO(data))], b""
-        return ["done", None], Picture.read(data, **values).pixels
+        if task == "marks":
+            return ["done", _marks(data, **values)], b""
+        picture = Picture.read(data, **values)
+        return ["done", asdict(picture.marks)], picture.pixels
     except Untold:
         return ["untold", None], b""
     except InvalidRequest as error:

@@ -16,6 +16,7 @@ from lora.export import Exported, export
 from pipeline.facts import ModelFacts
 from pipeline.families import Components
 from pipeline.metadata import infotext
+from pipeline.metadata.marks import packet
 from pipeline.profiles import ModelProfile, load
 from pipeline.request import details
 from pipeline.request.details import Details, SecondPass
@@ -27,6 +28,7 @@ from pipeline.sampling.latents import Randomness
 from pipeline.sampling.passes import finite, run_pass
 from pipeline.sampling.tiling import seamless
 from pipeline.text import conditioning, tokens
+from pipeline.text.taught import Taught
 from pipeline.upscaling.upscalers import Upscalers
 
 
@@ -151,16 +153,18 @@ class Engine:
         mix, scale = request.mix
         applied = composer.apply(mix)
         watch.lap("adapters")
+        encoders = [name for _, name in components.family.encoders]
+        taught = Taught.of(request.embeddings, encoders, composer.shapes)
         canvas, upscale = Canvas.of(request), None
         if request.hires_scale > 1:
             upscale = self._upscalers.get(request.hires_upscaler, components.device)
-        settings = self._settings(components, request, applied, scale, canvas)
+        settings = self._settings(components, request, applied, scale, canvas, taught)
         for index in range(request.num_images):
             random, latents, before = _random(request, index), None, 0
             for stage in request.passes:
                 composer.apply(mix)
                 texts = self._condition(components)(
-                    *request.texts[index], stage.steps, composer.text_state, request.clip_skip
+                    *request.texts[index], stage.steps, composer.text_state, request.clip_skip, taught
                 )
                 watch.lap("text")
                 for denoised in run_pass(components, texts, request, stage, latents, canvas, upscale, random):
@@ -178,7 +182,8 @@ class Engine:
             assert latents is not None
             image = decode(components, finite(latents))
             image = canvas.over(image) if canvas else image
-            images.append(encode_png(image, infotext.write(settings, index) if request.metadata else ""))
+            xmp = packet(request.image.marks if request.image else None)
+            images.append(encode_png(image, infotext.write(settings, index) if request.metadata else "", xmp))
             watch.lap("decode")
             if len(images) < request.num_images:
                 yield Finished(index, images[-1], details.of_first(settings, len(images)))
@@ -212,8 +217,9 @@ class Engine:
         applied: tuple[AppliedAdapter, ...],
         scale: float,
         canvas: Canvas | None,
+        taught: Taught,
     ) -> Details:
-        read = tokens.explain(components.tokenizers, request.texts[0][0], request.steps)
+        read = tokens.explain(components.tokenizers, request.texts[0][0], request.steps, lexicon=taught.words)
         own = {
             "version": details.VERSION,
             "prompts": [prompt for prompt, _ in request.texts],
@@ -222,6 +228,11 @@ class Engine:
             "clamped": read["clamped"],
             "adapters": [adapter.public() for adapter in applied],
             "adapters_scale": scale,
+            "embeddings": [
+                {"word": word, "id": adapter.id, "sha256": adapter.sha256}
+                for adapter in request.embeddings
+                for word, _ in adapter.words
+            ],
             "strength": request.strength if request.image else None,
             "mask": round(float(canvas.mask.mean()), 4) if canvas else None,
             "mask_blur": request.mask_blur if canvas else None,

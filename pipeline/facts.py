@@ -41,14 +41,14 @@ class ModelFacts:
         """Seconds of a guided step at the model's own size, as measured; None before the first run."""
         return self._step_seconds and round(self._step_seconds, 4)
 
-    def tokenize(self, prompt: str, wildcards: Wildcards | None = None) -> dict:
-        """How the prompt is read, its first variant if it has several.
+    def tokenize(self, prompt: str, wildcards: Wildcards | None = None, lexicon: tokens.Lexicon = ()) -> dict:
+        """How the prompt is read, its first variant if it has several, with the words of a lexicon as their vectors.
 
         `tokens` of the first step with their `weights`, `chunks` of 75 (the most at any step), `schedule` [last step,
         text] at the model's own number of steps, `parts` joined by AND with their strengths, `adapters` named in it,
         `clamped` in words, and what would be dropped: nothing. Raises TooLong.
         """
-        return tokens.explain(self._tokenizers, prompt, self.limits.steps, wildcards)
+        return tokens.explain(self._tokenizers, prompt, self.limits.steps, wildcards, lexicon)
 
     def sigmas(self, scheduler: str, steps: int) -> list[float]:
         """The noise levels of a preset over so many steps, falling, standard deviations relative to the picture."""

@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from lora.adapter import warnings
-from lora.errors import InvalidRequest
+from lora.errors import InvalidRequest, Untold
 from lora.formats import MAX_RANK
 from lora.library import Library
 from pipeline.engine import DenoiseStep, Finished, Generation
 from pipeline.metadata import infotext
+from pipeline.metadata.marks import packet
 from pipeline.metadata.restore import restore
 from pipeline.request import checks
 from pipeline.request.checks import text, whole
@@ -31,7 +33,11 @@ from serving.picture_decoder import PictureDecoder
 from serving.queue import FairQueue, Ticket
 from serving.received import Uploads, check_size, uploaded
 from serving.request_log import Entry, RequestLog
+from serving.sealing import Seal
 from serving.workers.base import Worker
+
+if TYPE_CHECKING:
+    from pipeline.metadata.credentials import Credentials
 
 # What an export is taken to last, for those who wait behind it.
 EXPORT_SECONDS = 5.0
@@ -63,6 +69,7 @@ class GenerationService:
         queue: FairQueue,
         wildcards: Wildcards | None = None,
         request_log: RequestLog | None = None,
+        credentials: "Credentials | None" = None,
     ):
         self.worker = worker
         self.facts = worker.facts
@@ -72,7 +79,8 @@ class GenerationService:
         self.request_log = request_log or RequestLog()
         # Apart, so that a Hub that hangs keeps nobody from uploading. A file is in memory while it is read.
         self._readers, self._fetchers = BoundedExecutor("reader", 2, 16), BoundedExecutor("fetcher", 4, 16)
-        self.decoder = PictureDecoder()
+        self.decoder = PictureDecoder(judging=credentials is not None)
+        self.credentials = credentials
 
     @property
     def profile(self):
@@ -96,7 +104,8 @@ class GenerationService:
             request = self._request(await self._decoded(values, session), session)
             self.request_log.asked(entry, request, self._shared())
             ticket = self.queue.enter(session, self.facts.expected_seconds(request), again)
-            async with aclosing(self._painted(request, ticket, entry)) as updates:
+            seal = Seal(self.credentials, values.get("image"))
+            async with aclosing(self._painted(request, ticket, entry, seal)) as updates:
                 async for update in updates:
                     if update.images:
                         entry.done()
@@ -135,12 +144,14 @@ class GenerationService:
             wanted = await self._grid(await self._decoded(values, session), axes, session)
             self.request_log.asked(entry, wanted.cells[0].request, self._shared(), len(wanted.cells))
             yield Update(self._planned(wanted), grid=wanted)
+            begun = values.get("image")
             files: list[bytes] = []
             details: list[dict] = []
             for number, cell in enumerate(wanted.cells):
                 where = {"cell": number, "cells": len(wanted.cells)}
                 ticket = self.queue.enter(session, self.facts.expected_seconds(cell.request), again=number > 0)
-                async with aclosing(self._painted(cell.request, ticket, entry)) as updates:
+                seal = Seal(self.credentials, begun)
+                async with aclosing(self._painted(cell.request, ticket, entry, seal)) as updates:
                     async for update in updates:
                         said = {k: v for k, v in update.details.items() if k not in ("image", "images")}
                         if update.images:
@@ -149,11 +160,14 @@ class GenerationService:
                             details.append(said)
                         yield Update(said | where, update.images)
             drawn = await asyncio.to_thread(sheet_file, wanted, files, details)
+            drawn = await Seal(self.credentials, begun).file(drawn, details[0])
             entry.done()
             yield Update({"status": "done", **wanted.public, "cells": details}, (drawn,))
 
     def _request(self, values: Mapping, session: str | None) -> GenerationRequest:
-        return GenerationRequest.create(values, self.facts.limits, self._finder(session), self.wildcards)
+        return GenerationRequest.create(
+            values, self.facts.limits, self._finder(session), self.wildcards, self.library.embeddings(session)
+        )
 
     async def _decoded(self, values: Mapping, session: str | None) -> Mapping:
         """The values, with picture files decoded to the size that they ask for, once all else is judged."""
@@ -167,7 +181,8 @@ class GenerationService:
     async def _grid(self, values: Mapping, axes: Mapping, session: str | None) -> Grid:
         """Checked in a thread: it is up to 64 requests."""
         finder = self._finder(session)
-        return await asyncio.to_thread(grid, values, axes, self.facts.limits, finder, self.wildcards)
+        known = self.library.embeddings(session)
+        return await asyncio.to_thread(grid, values, axes, self.facts.limits, finder, self.wildcards, known)
 
     def _planned(self, wanted: Grid) -> dict:
         last = wanted.cells[0].request.passes[-1]
@@ -175,7 +190,9 @@ class GenerationService:
         return {"status": "planned", **wanted.public, "cells": len(wanted.cells), "expected_seconds": round(seconds, 1),
                 "width": last.width, "height": last.height}  # fmt: skip
 
-    async def _painted(self, request: GenerationRequest, ticket: Ticket, entry: Entry) -> AsyncGenerator[Update]:
+    async def _painted(
+        self, request: GenerationRequest, ticket: Ticket, entry: Entry, seal: Seal
+    ) -> AsyncGenerator[Update]:
         """Wait for the turn of a ticket, paint, and give it back."""
         stage = "waited"
         try:
@@ -188,17 +205,19 @@ class GenerationService:
                                  "steps": request.total_steps, "preview": None})  # fmt: skip
                 async for item in news:
                     if isinstance(item, Finished):
-                        yield replace(update, finished=item)
+                        yield replace(update, finished=await seal.finished(item))
                         continue
-                    # Without news the same again: gradio notices at a yield that nobody listens any more.
-                    update = told(item) if item else update
                     if isinstance(item, Generation):
                         # The engine is free: whoever is next need not wait until this one's files are written.
                         self.queue.leave(ticket)
                         entry.lap(stage)
                         stage = "sent"
                         self.facts.observe(request, item.details)
-                        update.details["warnings"] = warnings(request.mix[0])
+                        update = told(await seal.generation(item))
+                        update.details["warnings"] = [*warnings(request.mix[0]), *seal.lost(request)]
+                    elif item:
+                        update = told(item)
+                    # Without news the same again: gradio notices at a yield that nobody listens any more.
                     yield update
         finally:
             self.queue.leave(ticket)
@@ -209,8 +228,10 @@ class GenerationService:
         adapter though there is none. Raises AtelierError.
         """
         prompt, find = text("prompt", prompt), self._finder(session)
-        words = {"triggers": trigger_words(prompt, adapter_ids(adapters, find)), "unknown": unknown_tags(prompt, find)}
-        return self.facts.tokenize(prompt, self.wildcards) | words
+        on = adapter_ids(adapters, find)
+        words = {"triggers": trigger_words(prompt, on), "unknown": unknown_tags(prompt, find)}
+        taught = [word for adapter in (*on, *self.library.embeddings(session)) for word in adapter.words]
+        return self.facts.tokenize(prompt, self.wildcards, tuple(taught)) | words
 
     def tiers(self, session: str | None = "") -> list[dict]:
         """The speed tiers of this model, few-step ones among them for the adapters that the session can use."""
@@ -242,12 +263,19 @@ class GenerationService:
             return received.public()
 
     async def read_picture(self, file: object, session: str | None, uploads: Uploads, page: bool = False) -> dict:
-        """What an uploaded picture says of how it was made, as `restored`. Raises AtelierError."""
+        """What an uploaded picture says of how it was made, as `restored`, and `marks`, in words what else it says:
+        who made it, and with what right. Raises AtelierError.
+        """
         with self.request_log.entry("read_picture", session, page):
             path, _ = uploaded("file", file, uploads)
             check_size("file", path, MAX_BYTES)
-            said = await self.decoder.metadata(await asyncio.to_thread(path.read_bytes))
-            return self.restored(said, session)
+            data = await asyncio.to_thread(path.read_bytes)
+            marks = await self.decoder.marks(data)
+            try:
+                said = await self.decoder.metadata(data)
+            except Untold as error:
+                raise Untold(error.field, marks) from None
+            return self.restored(said, session) | {"marks": marks}
 
     def restored(self, said: str, session: str | None) -> dict:
         """`values` for a request out of a picture's text, and `notes` in words on what could not be restored."""
@@ -324,6 +352,7 @@ def told(item: DenoiseStep | Generation) -> Update:
 
 def sheet_file(wanted: Grid, files: list[bytes], details: list[dict]) -> bytes:
     """The sheet of the cells that are painted as a PNG file that says how it was made, as its cells do."""
-    says = wanted.cells[0].request.metadata
+    first = wanted.cells[0].request
     cells = [*files, *[None] * (len(wanted.cells) - len(files))]
-    return encode_png(sheet(wanted, cells), infotext.write(details[0], more=wanted.infotext) if says else "")
+    told = infotext.write(details[0], more=wanted.infotext) if first.metadata else ""
+    return encode_png(sheet(wanted, cells), told, packet(first.image.marks if first.image else None))

@@ -5,8 +5,7 @@ import os
 import re
 import socket
 
-from lora.errors import shown
-from serving.settings import InvalidSettings
+from lora.errors import InvalidSettings, shown
 
 
 def check_address(host: str, port: int) -> None:

@@ -7,11 +7,12 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from lora.errors import AtelierError, Described, InvalidRequest, Untold
 from pipeline import decoder
 from pipeline.decoder import MAX_SECONDS, receive, send
+from pipeline.metadata.marks import Marks
 from pipeline.metadata.parts import ALLOWED
 from pipeline.request.picture import Mode, Picture
 from serving.executor import BoundedExecutor
@@ -40,7 +41,9 @@ class Child(NamedTuple):
 class PictureDecoder:
     """Processes that start when they are needed, are used again, and end with this one, however that ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, judging: bool = False) -> None:
+        """`judging`: whether Content Credentials are judged, for which c2pa-python must be there."""
+        self._judging = judging
         # Each thread waits for one process.
         self._waiters = BoundedExecutor("decoder", AT_ONCE, WAITING)
         self._idle: list[Child] = []
@@ -54,15 +57,19 @@ class PictureDecoder:
     async def picture(self, data: bytes, width: int, height: int, name: str = "image", mode: Mode = "RGB") -> Picture:
         """As `Picture.read`. Raises Described where it takes too long or too much as well, Busy."""
         how = {"width": width, "height": height, "name": name, "mode": mode}
-        _, pixels = await self._waiters.run(self._asked, name, ["picture", how], data)
-        return Picture(width, height, pixels, mode)
+        said, pixels = await self._waiters.run(self._asked, name, ["picture", how], data)
+        return Picture(width, height, pixels, mode, Marks(**said))
 
     async def metadata(self, data: bytes) -> str:
         """As `pipeline.metadata.image_metadata`, of a file's bytes. Raises as `picture` does."""
         said, _ = await self._waiters.run(self._asked, "file", ["metadata", {}], data)
         return said or ""
 
-    def _asked(self, field: str, words: list, data: bytes) -> tuple[str | None, bytes]:
+    async def marks(self, data: bytes) -> list[str]:
+        """In sentences who says what about a file's picture. Raises as `picture` does."""
+        return (await self._waiters.run(self._asked, "file", ["marks", {"judging": self._judging}], data))[0]
+
+    def _asked(self, field: str, words: list, data: bytes) -> tuple[Any, bytes]:
         child = self._child()
         try:
             send(child.asked, words, data)

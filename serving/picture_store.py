@@ -27,6 +27,7 @@ from pathlib import Path
 from PIL import Image
 
 from lora.errors import HistoryError, NotKept
+from pipeline.metadata.marks import packet
 from serving import history_tables as tables
 from serving.disk import add_ballast, damage, damaged, full, put, sync
 from serving.history_tables import FAVOURED
@@ -305,6 +306,7 @@ def number_of(name: str) -> int:
 
 def _thumbnail(png: bytes) -> bytes:
     image, small = Image.open(io.BytesIO(png), formats=("PNG",)), io.BytesIO()
+    xmp = image.info.get("xmp", packet())
     image.thumbnail((THUMBNAIL, THUMBNAIL))
-    image.convert("RGB").save(small, "WEBP", quality=80)
+    image.convert("RGB").save(small, "WEBP", quality=80, xmp=xmp)
     return small.getvalue()

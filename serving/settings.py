@@ -8,15 +8,11 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from lora.errors import AtelierError, shown
+from lora.errors import InvalidSettings, shown
 
 # A page of the Hub shows a Space in a frame; the Space's own requests come from its own host.
 SPACES = ("huggingface.co", "*.hf.space")
 INNER = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
-
-
-class InvalidSettings(AtelierError):
-    """An environment variable has a value that is not allowed."""
 
 
 class Settings(BaseSettings):
@@ -37,6 +33,7 @@ class Settings(BaseSettings):
     `history_days`. A job goes on for `reload_seconds` while no page watches it.
     `wildcards_dir` has the lists that __name__ in a prompt draws from: name.txt, a choice a line, read at the start.
     `upscalers_dir` has networks that enlarge pictures in a second pass, .safetensors files, looked at at the start.
+    With `c2pa_key` and `c2pa_cert`, PEM texts or files of them, pictures are signed when they are handed out.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
@@ -69,6 +66,8 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, le=1024)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_prompts: bool = False
+    c2pa_key: str = Field("", repr=False)
+    c2pa_cert: str = ""
     space_id: str = ""
     spaces_zero_gpu: bool = False
 

@@ -16,6 +16,7 @@ from diffusers import DiffusionPipeline
 from tqdm import tqdm
 
 from lora.errors import in_a_sentence
+from pipeline.sampling.decode import encode_png
 from training import Components, TrainedAdapter, TrainingConfig, read_folder, train
 from training.export import save_curve
 
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
             bar.update(event.step - bar.n)
             bar.set_postfix(loss=f"{event.loss:.4f}", rate=f"{event.learning_rate:.1e}")
             if event.sample is not None:
-                event.sample.save(args.output.with_suffix(f".{event.step}.png"))
+                args.output.with_suffix(f".{event.step}.png").write_bytes(encode_png(event.sample))
     # What training ends in.
     assert isinstance(event, TrainedAdapter)
     event.save(args.output)

@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from lora.errors import InvalidSettings
 from lora.library import Library
 from pipeline.engine import Engine
 from pipeline.profiles import ModelProfile
@@ -49,7 +50,23 @@ def open_service(engine: Engine, library: Library, settings: Settings) -> Genera
     worker = ZeroGpuWorker(engine) if settings.spaces_zero_gpu else LocalWorker(engine)
     queue = FairQueue(settings.queue_size, settings.session_queue_size, worker.places)
     wildcards = read_wildcards(settings.wildcards_dir) if settings.wildcards_dir else {}
-    return GenerationService(worker, library, queue, wildcards, RequestLog(settings.log_prompts))
+    log = RequestLog(settings.log_prompts)
+    return GenerationService(worker, library, queue, wildcards, log, open_credentials(settings))
+
+
+def open_credentials(settings: Settings):
+    """What pictures are signed with, if they are. Raises InvalidSettings."""
+    if not (settings.c2pa_key or settings.c2pa_cert):
+        return None
+    for name in ("c2pa_key", "c2pa_cert"):
+        if not getattr(settings, name):
+            raise InvalidSettings(f"{name.upper()} is empty, but the other one is set; pictures are signed with both.")
+    try:
+        from pipeline.metadata.credentials import Credentials
+    except ImportError:
+        how = "pip install -r serving/requirements-c2pa.txt"
+        raise InvalidSettings(f"C2PA_KEY is set, but c2pa-python is not installed; {how}.") from None
+    return Credentials(settings.c2pa_key, settings.c2pa_cert, version())
 
 
 def build(service: GenerationService, settings: Settings, history: History) -> Atelier:

@@ -3,7 +3,7 @@
 import csv
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -89,6 +89,7 @@ def grid(
     limits: Limits,
     find_adapter: Callable[[str], Adapter],
     wildcards: Wildcards | None = None,
+    embeddings: Sequence[Adapter] = (),
 ) -> Grid:
     """Check the values of a request and the axes over it: `x_axis`, `x_values`, and the same of y and of z, or neither.
 
@@ -98,7 +99,9 @@ def grid(
 
     Raises InvalidRequest, or what `find_adapter` raises.
     """
-    create = partial(GenerationRequest.create, limits=limits, find_adapter=find_adapter, wildcards=wildcards)
+    create = partial(
+        GenerationRequest.create, limits=limits, find_adapter=find_adapter, wildcards=wildcards, embeddings=embeddings
+    )
     base = create(values)
     if base.num_images != 1:
         raise InvalidRequest("num_images", base.num_images, "1 in a comparison, where each cell is one picture")

@@ -31,6 +31,7 @@ class Details(TypedDict, total=False):
 
     `prompts` and `negative_prompts` are those of each picture, its variants drawn; `strength` is None where painting
     began from noise; `mask` is the share of the pixels that were painted anew, None where all were, as is `mask_blur`;
+    `embeddings` are the words of the prompts that are no tokens, with the file of each;
     `variation_seeds` are those of each picture, if there were any; `adapters` say how they fitted; `adapters_scale` is
     what normalising came to; `timings` are seconds by stage.
     """
@@ -44,6 +45,7 @@ class Details(TypedDict, total=False):
     clamped: list[str]
     adapters: list[dict[str, Any]]
     adapters_scale: float
+    embeddings: list[dict[str, str]]
     width: int
     height: int
     steps: int
@@ -82,5 +84,6 @@ def upgraded(stored: Mapping[str, Any]) -> Details:
     missing: dict[str, Any] = {
         "strength": None, "mask": None, "mask_blur": None, "variation_seeds": [], "hires": None, "tokens": {},
         "clamped": [], "adapters": [], "adapters_scale": 1.0,
+        "embeddings": [],
     }  # fmt: skip
     return cast(Details, missing | neutral | dict(stored) | {"version": VERSION})

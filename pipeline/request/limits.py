@@ -5,6 +5,7 @@ from dataclasses import dataclass
 SEEDS = 2**32
 MAX_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_HIRES_SCALE, MAX_MASK_BLUR = 150, 30.0, 4, 4.0, 64
 UPSCALERS = ("pixels", "latent")
+RNGS = ("own", "cpu", "nv")
 
 
 @dataclass(frozen=True)

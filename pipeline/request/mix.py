@@ -62,7 +62,11 @@ def _adapter_use(field: str, item: object, find_adapter: Callable[[str], Adapter
     if start >= end:
         raise InvalidRequest(f"{field}.start", item.get("start", 0.0), f"less than its end, which is {end:g}")
     blocks = _block_factors(f"{field}.blocks", item.get("blocks"))
-    return AdapterUse(find_adapter(item["id"]), weight, text_weight, blocks, start, end)
+    adapter = find_adapter(item["id"])
+    if adapter.embedding:
+        allowed = f'a style; this one is an embedding: write its word "{adapter.words[0][0]}" into the prompt'
+        raise InvalidRequest(f"{field}.id", item["id"], allowed)
+    return AdapterUse(adapter, weight, text_weight, blocks, start, end)
 
 
 def _block_factors(field: str, value: object) -> tuple[tuple[str, float], ...]:

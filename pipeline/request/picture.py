@@ -10,6 +10,7 @@ from typing import Literal
 from PIL import Image, ImageOps
 
 from lora.errors import InvalidRequest, TooLong
+from pipeline.metadata.marks import UNMARKED, Marks, read_marks
 from pipeline.metadata.parts import ALLOWED, END, JPEG, MAX_BYTES, PNG, SCAN, Part, exif, taken_apart
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -38,13 +39,14 @@ WHITE = 128
 class Picture:
     """8 bits a channel, RGB or, in mode "L", grey: `pixels` are width * height * 3 bytes, or * 1, row by row.
 
-    Plain data, so that it pickles.
+    `marks` are what its file said of itself. Plain data, so that it pickles.
     """
 
     width: int
     height: int
     pixels: bytes = field(repr=False)
     mode: Mode = "RGB"
+    marks: Marks = UNMARKED
 
     @classmethod
     def read(cls, data: object, width: int, height: int, name: str = "image", mode: Mode = "RGB") -> "Picture":
@@ -69,7 +71,7 @@ class Picture:
         except _DAMAGED:
             raise InvalidRequest(name, "damaged", ALLOWED) from None
         upright = fitted.transpose(_TURNS[turned - 2]) if turned > 1 else fitted
-        return cls(width, height, upright.tobytes(), mode)
+        return cls(width, height, upright.tobytes(), mode, read_marks(data, name))
 
     def image(self) -> Image.Image:
         """As Pillow has it."""

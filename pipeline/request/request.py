@@ -5,7 +5,7 @@ a picture. Whatever tells of it or takes it follows; see fields.py.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -37,6 +37,7 @@ from pipeline.request.limits import (
     MAX_HIRES_SCALE,
     MAX_IMAGES,
     MAX_MASK_BLUR,
+    RNGS,
     SEEDS,
     UPSCALERS,
     Limits,
@@ -44,7 +45,7 @@ from pipeline.request.limits import (
 from pipeline.request.mix import MAX_ADAPTERS
 from pipeline.request.picture import Picture
 from pipeline.text.prompt import CHUNK, MAX_CHUNKS
-from pipeline.text.variants import Wildcards, adapter_tags, expand
+from pipeline.text.variants import Wildcards, adapter_tags, expand, finding
 
 _SIDE = "pixels, {low} to {high}, a multiple of {step}"
 
@@ -91,8 +92,8 @@ class GenerationRequest:
     Above a `variation_strength` of 0 all images have the same seed, and noise turned towards that of `variation_seed`
     + i. With `tiling` what leaves the picture on one side comes in on the other.
 
-    `texts` are (prompt, negative prompt) of each image, its variants drawn by its seed. Pickles, since it crosses into
-    GPU workers.
+    `texts` are (prompt, negative prompt) of each image, its variants drawn by its seed; `embeddings` have the words in
+    them that are no tokens. Pickles, since it crosses into GPU workers.
     """
 
     prompt: str = row(
@@ -182,9 +183,19 @@ class GenerationRequest:
     )  # fmt: skip
     tiling: bool = row(Switch(help="a picture whose edges fit together, to be laid as tiles", default=False,
                               infotext="Tiling"))  # fmt: skip
+    rng: str = row(
+        Choice(help="whose noise and, for a scheduler without a schedule, whose noise levels: {options}; the last two "
+               "are A1111's and Forge's, drawn by the CPU or as a GPU draws it", options=RNGS, default=RNGS[0],
+               neutral=RNGS[0], infotext="RNG", written_as=(("cpu", "CPU"), ("nv", "NV")))
+    )  # fmt: skip
+    ensd: int = row(
+        Whole(help="{low} to {high}; with rng cpu or nv it is added to the seed for the noise that samplers add (A1111's "
+              "eta noise seed delta)", low=0, high=SEEDS - 1, default=0, neutral=0, infotext="ENSD")
+    )  # fmt: skip
 
     texts: tuple[tuple[str, str], ...]
     passes: tuple[Pass, ...]
+    embeddings: tuple[Adapter, ...]
 
     @classmethod
     def create(
@@ -193,12 +204,13 @@ class GenerationRequest:
         limits: Limits,
         find_adapter: Callable[[str], Adapter],
         wildcards: Wildcards | None = None,
+        embeddings: Sequence[Adapter] = (),
     ) -> Self:
         """Check raw values as they come from a widget or a caller; those that are absent take the profile's default.
 
         `seed` -1 draws one. `image` and `mask` are the bytes of PNG, JPEG or WebP files. Adapters that the prompt names
         as <lora:id:weight> or, where the text encoders have a weight of their own, <lora:id:weight:text_weight> come on
-        top of `adapters`; `wildcards` are the lists that __name__ draws from.
+        top of `adapters`; `wildcards` are the lists that __name__ draws from, `embeddings` those whose words count.
 
         Raises InvalidRequest, or what `find_adapter` raises for an id that it does not know; where more than one thing
         is wrong, an InvalidRequest that says them all.
@@ -217,6 +229,7 @@ class GenerationRequest:
             made["passes"] = _passes(made, limits)
         with _noted(problems):
             made["texts"] = _texts(made, wildcards)
+            made["embeddings"] = _embeddings(made, embeddings)
         if problems:
             raise together(problems)
         if not made["variation_strength"]:
@@ -299,6 +312,22 @@ def _texts(made: Mapping[str, Any], wildcards: Wildcards | None) -> tuple[tuple[
             if tags := adapter_tags(value)[1]:
                 raise InvalidRequest(f"{field} tag", f"<lora:{tags[0][0]}>", "in the prompt, and not in { } or __ __")
     return drawn
+
+
+def _embeddings(made: Mapping[str, Any], known: Sequence[Adapter]) -> tuple[Adapter, ...]:
+    """Those whose words are in the texts: of adapters that are on, and of the `known`. The first of a word counts."""
+    brought = [use.adapter for use in made["adapters"] if use.adapter.words]
+    words: dict[str, Adapter] = {}
+    for adapter in (*brought, *known):
+        for word, _ in adapter.words:
+            words.setdefault(word.casefold(), adapter)
+    pattern = finding(words)
+    said = (
+        {word.casefold() for pair in made["texts"] for text in pair for word in pattern.findall(text)}
+        if pattern
+        else ()
+    )
+    return tuple(dict.fromkeys(words[word] for word in words if word in said))
 
 
 def _check_guidance(made: Mapping[str, Any], limits: Limits) -> None:

@@ -7,6 +7,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pipeline.families import Components
+from pipeline.metadata.marks import XMP_PNG, packet
 
 PREVIEW_SIDE = 128
 
@@ -23,9 +24,10 @@ def to_image(pixels: torch.Tensor) -> Image.Image:
     return Image.fromarray((array * 255).round().astype("uint8"))
 
 
-def encode_png(image: Image.Image, parameters: str = "") -> bytes:
-    """PNG file, with `parameters` as its text of that name; the same picture and text give the same bytes."""
+def encode_png(image: Image.Image, parameters: str = "", xmp: bytes = packet()) -> bytes:
+    """PNG file, with `parameters` as its text of that name, marked; the same picture and texts give the same bytes."""
     buffer, texts = io.BytesIO(), PngInfo()
+    texts.add_itxt(XMP_PNG.decode(), xmp.decode())
     if parameters:
         texts.add_text("parameters", parameters)
     image.save(buffer, "PNG", pnginfo=texts)
@@ -59,5 +61,5 @@ class Previewer:
         scale = PREVIEW_SIDE / max(image.size)
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=70)
+        image.save(buffer, "JPEG", quality=70, xmp=packet())
         return buffer.getvalue()

@@ -12,6 +12,7 @@ import torch
 
 from pipeline.families import Components
 from pipeline.text.prompt import MAX_WEIGHT, Phrase, parse
+from pipeline.text.taught import NOTHING, Taught
 from pipeline.text.tokens import tokenize
 
 CACHE_BYTES = 64 * 2**20
@@ -38,21 +39,24 @@ class Conditioning:
 
 
 Pair = tuple[Conditioning, Conditioning]
+# What is on the text encoders, what they were taught, and how many of their layers are left out.
+How = tuple[Hashable, Taught, int]
 
 
 @torch.no_grad()
-def encode(components: Components, phrase: str | Phrase, clip_skip: int = 0) -> Conditioning:
-    """Encode what stands at one step, in as many chunks as it needs.
+def encode(components: Components, phrase: str | Phrase, clip_skip: int = 0, taught: Taught = NOTHING) -> Conditioning:
+    """Encode what stands at one step, in as many chunks as it needs, with words that were `taught`.
 
     `clip_skip` leaves out so many of the encoders' last layers more than usual, as in diffusers' `encode_prompt`.
     """
-    text = tokenize(components.tokenizers, phrase)
+    text = tokenize(components.tokenizers, phrase, taught.words)
     hidden, pooled = [], None
     for number, chunks in enumerate(text.weighted):
         parts = []
         for chunk in chunks:
             ids, weights = zip(*chunk)
-            states, own = components.family.encode(components, number, torch.tensor([ids]), clip_skip)
+            with taught.read_by(components.text_encoders[number], number, torch.tensor([ids])) as tokens:
+                states, own = components.family.encode(components, number, tokens, clip_skip)
             parts.append(weighed(states, weights))
             # The first that pools, and its first chunk, speaks for the whole prompt.
             pooled = own if pooled is None else pooled
@@ -95,7 +99,8 @@ def weighed(states: torch.Tensor, weights: tuple[float, ...]) -> torch.Tensor:
 class Conditioner:
     """Encodes prompts, keeping the latest `CACHE_BYTES` of what it made. Not thread-safe: the engine has the lock.
 
-    Kept by phrase, layers skipped, and what is on the text encoders: nothing else changes an encoding.
+    Kept by phrase, layers skipped, what is on the text encoders and the words that they were taught: nothing else
+    changes an encoding.
     """
 
     def __init__(self, components: Components, cache_bytes: int = CACHE_BYTES):
@@ -110,31 +115,38 @@ class Conditioner:
         return self._bytes
 
     def __call__(
-        self, prompt: str, negative: str, steps: int, adapters: Hashable = (), clip_skip: int = 0
+        self,
+        prompt: str,
+        negative: str,
+        steps: int,
+        adapters: Hashable = (),
+        clip_skip: int = 0,
+        taught: Taught = NOTHING,
     ) -> tuple[Pair, ...]:
         """(positive, negative) of each step, the two of equal length.
 
-        `adapters` is what is on the text encoders. As in diffusers `clip_skip` is the positive prompt's only. An empty
-        negative prompt is zeros where the model was trained so.
+        `adapters` is what is on the text encoders, `taught` are words that are no tokens. As in diffusers `clip_skip`
+        is the positive prompt's only. An empty negative prompt is zeros where the model was trained so.
         """
-        positive = self._text(prompt, steps, True, (adapters, clip_skip))
-        without = self._text(negative, steps, False, (adapters, 0))
+        how, usual = (adapters, taught, clip_skip), (adapters, taught, 0)
+        positive = self._text(prompt, steps, True, how)
+        without = self._text(negative, steps, False, usual)
         zero = not negative and self._components.zero_empty_negative
         pairs: dict[tuple[int, int], Pair] = {}
         for toward, away in zip(positive, without):
             if (id(toward), id(away)) not in pairs:
                 size = max(toward.hidden.shape[1], away.hidden.shape[1])
-                both = self._filled(toward, size, (adapters, clip_skip)), self._filled(away, size, (adapters, 0))
+                both = self._filled(toward, size, how), self._filled(away, size, usual)
                 pairs[id(toward), id(away)] = (both[0], _zeros(both[1])) if zero else both
         return tuple(pairs[id(toward), id(away)] for toward, away in zip(positive, without))
 
-    def _text(self, text: str, steps: int, compose: bool, how: tuple) -> tuple[Conditioning, ...]:
+    def _text(self, text: str, steps: int, compose: bool, how: How) -> tuple[Conditioning, ...]:
         schedule = parse(text, compose).schedule(steps)
         phrases = dict.fromkeys(phrase for _, parts in schedule for phrase, _ in parts)
         # Refused before anything is encoded.
         for phrase in phrases:
-            if (phrase, *how) not in self._cache:
-                tokenize(self._components.tokenizers, phrase)
+            if _key(phrase, how) not in self._cache:
+                tokenize(self._components.tokenizers, phrase, how[1].words)
         encoded = {phrase: self._encoded(phrase, how) for phrase in phrases}
         size = max(one.hidden.shape[1] for one in encoded.values())
         encoded = {phrase: self._filled(one, size, how) for phrase, one in encoded.items()}
@@ -146,7 +158,7 @@ class Conditioner:
             texts += [stacked[parts]] * (last - len(texts))
         return tuple(texts)
 
-    def _filled(self, text: Conditioning, size: int, how: tuple) -> Conditioning:
+    def _filled(self, text: Conditioning, size: int, how: How) -> Conditioning:
         """The text with empty chunks at its end, `size` tokens long."""
         if text.hidden.shape[1] == size:
             return text
@@ -154,16 +166,21 @@ class Conditioner:
         missing = (size - text.hidden.shape[1]) // empty.shape[1]
         return replace(text, hidden=torch.cat([text.hidden, empty.repeat(len(text.hidden), missing, 1)], 1))
 
-    def _encoded(self, phrase: Phrase, how: tuple) -> Conditioning:
-        key = phrase, *how
+    def _encoded(self, phrase: Phrase, how: How) -> Conditioning:
+        key = _key(phrase, how)
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        found = self._cache[key] = encode(self._components, phrase, how[1])
+        found = self._cache[key] = encode(self._components, phrase, how[2], how[1])
         self._bytes += found.nbytes
         while self._bytes > self._cache_bytes:
             self._bytes -= self._cache.popitem(last=False)[1].nbytes
         return found
+
+
+def _key(phrase: Phrase, how: How) -> Hashable:
+    adapters, taught, clip_skip = how
+    return phrase, adapters, taught.key, clip_skip
 
 
 def encode_pair(components: Components, prompt: str, negative: str) -> Pair:

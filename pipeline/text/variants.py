@@ -9,7 +9,7 @@ What is malformed or unknown stays as it is: text.
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise, product
 from pathlib import Path
@@ -40,6 +40,12 @@ def read_wildcards(folder: Path) -> dict[str, tuple[str, ...]]:
         lines = (line.partition("#")[0].strip() for line in path.read_text("utf-8", "replace").splitlines())
         found[path.relative_to(folder).with_suffix("").as_posix()] = tuple(line for line in lines if line)
     return found
+
+
+def finding(words: Iterable[str]) -> re.Pattern[str] | None:
+    """What finds any of the words in a text, the longest first, whatever their case; None where there are none."""
+    longest = sorted(words, key=len, reverse=True)
+    return re.compile(f"(?<!\\w)({'|'.join(map(re.escape, longest))})(?!\\w)", re.IGNORECASE) if longest else None
 
 
 def adapter_tags(text: str) -> tuple[str, tuple[tuple[str, tuple[float, ...]], ...]]:

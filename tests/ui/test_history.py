@@ -228,7 +228,8 @@ def test_a_picture_dropped_on_the_page_restores_everything(visit):
     here, there = visit(), visit()
     here.page.click('.card[data-style="neon"]')
     made = painted(here, "a red apple", Steps=3, Height=72, Pictures=1)
-    assert drop(there, "apple.png", made).startswith("Restored.")
+    said = drop(there, "apple.png", made)
+    assert said.startswith("Restored.") and "made with AI (trainedAlgorithmicMedia)" in said
     assert there.page.input_value("#prompt textarea") == "a red apple"
     assert there.page.get_attribute('.card[data-style="neon"]', "aria-pressed") == "true"
     there.page.click("#paint")

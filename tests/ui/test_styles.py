@@ -147,3 +147,26 @@ def test_the_settings_draw_the_noise_and_take_a_picture_to_start_from(visit, ser
     here.paint("a red apple", Steps=4)
     here.until("done")
     assert not here.complaints
+
+
+def test_an_embedding_of_ones_own_is_a_word_of_the_prompt(visit, server, tmp_path):
+    here = visit()
+    page = here.page
+    sizes = [json.loads((server.model / name / "config.json").read_text())["hidden_size"]
+             for name in ("text_encoder", "text_encoder_2")]  # fmt: skip
+    vectors = {name: torch.ones(3, size) for name, size in zip(("clip_l", "clip_g"), sizes)}
+    save_file(vectors, tmp_path / "my-cat.safetensors")
+    page.fill("#prompt textarea", "a red apple")
+    page.click(".own summary")
+    page.set_input_files(".own-file input", tmp_path / "my-cat.safetensors")
+    page.wait_for_selector('.verdict[data-fits="true"]')
+    assert "is an embedding: write its word into the prompt: my-cat" in page.inner_text(".verdict")
+    assert page.input_value("#prompt textarea") == "a red apple, my-cat"
+    page.wait_for_function("document.querySelector('.counter')?.innerText.includes('7 tokens')")
+    card = page.locator('.card:has-text("my-cat")')
+    card.click()
+    assert page.input_value("#prompt textarea") == "a red apple, my-cat" and "a word: my-cat" in card.inner_text()
+    assert not page.locator(".mix-row").count() and card.get_attribute("aria-pressed") == "false"
+    here.paint("a red apple, my-cat", Steps=2)
+    here.until("done")
+    assert not here.complaints

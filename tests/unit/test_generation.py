@@ -42,7 +42,7 @@ class Engine:
     def observe(self, request, details):
         pass
 
-    def tokenize(self, prompt, wildcards):
+    def tokenize(self, prompt, wildcards, lexicon=()):
         return {"tokens": prompt.split()}
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from serving.settings import InvalidSettings, Settings, read_settings
+from lora.errors import InvalidSettings
+from serving.settings import Settings, read_settings
 
 
 @pytest.fixture(autouse=True)

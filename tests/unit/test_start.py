@@ -9,10 +9,9 @@ import time
 
 import pytest
 
-from lora.errors import ModelError
+from lora.errors import InvalidSettings, ModelError
 from pipeline.request.checks import base_model
 from serving.listening import check_address
-from serving.settings import InvalidSettings
 from tests.serving import ROOT, environment
 
 

@@ -86,6 +86,7 @@ def in_content(file: dict, url: str) -> list[types.ContentBlock]:
 def lighter(png: bytes) -> bytes:
     """One of our own pictures as WebP, no side longer than LONGEST, to look at."""
     image, out = Image.open(io.BytesIO(png), formats=("PNG",)), io.BytesIO()
+    xmp = image.info.get("xmp", b"")
     image.thumbnail((LONGEST, LONGEST))
-    image.convert("RGB").save(out, "WEBP", quality=85)
+    image.convert("RGB").save(out, "WEBP", quality=85, xmp=xmp)
     return out.getvalue()

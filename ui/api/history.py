@@ -186,7 +186,8 @@ def add_history_endpoints(service: GenerationService, kept: History) -> None:
     async def read_picture(request: gr.Request, file: FileData) -> dict:
         """Read from a PNG, JPEG or WebP file how it was made, as this app, AUTOMATIC1111 or Fooocus write it.
 
-        `values` are those of /generate; `notes` say in words what could not be restored here.
+        `values` are those of /generate; `notes` say in words what could not be restored here, `marks` who says what
+        about the picture: whether AI made it, whose it is, and what its Content Credentials are worth.
 
         Args:
             file: the picture

@@ -2,7 +2,7 @@
 comparison. Also what is restored from a picture that is dropped on the page."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import gradio as gr
 from gradio.components import Component
@@ -52,8 +52,8 @@ def add_actions(
     viewer, album, uploads = picture_viewer(fields), Album(history), being_built().uploads
     change = changer(service, album, fields)
 
-    def shown(made: Change, number: object) -> dict:
-        told = {"number": number, "done": made.done, "notes": [*made.notes]}
+    def shown(made: Change, number: object, marks: Sequence[str] = ()) -> dict:
+        told = {"number": number, "done": made.done, "notes": [*made.notes], "marks": [*marks]}
         changed = {fields[name]: value for name, value in made.values.items() if name in fields}
         return changed | {reader: gr.HTML(answer=told), tabs: gr.Tabs(selected=made.page)}
 
@@ -69,7 +69,8 @@ def add_actions(
         number = event._data.get("number")
         try:
             said = await service.read_picture(event._data.get("file"), request.session_hash, uploads, page=True)
-            return shown(restoring("restore", said["values"], said["notes"], service.facts.limits), number)
+            made = restoring("restore", said["values"], said["notes"], service.facts.limits)
+            return shown(made, number, said["marks"])
         except Exception as error:
             plain = isinstance(error, Untold)
             failed = gr.HTML(answer={"number": number, "error": sentence(error), "plain": plain})

@@ -23,6 +23,9 @@ interface Style extends Partial<Verdict> {
   rank?: number;
   parameters?: number;
   share?: number;
+  /** An embedding is a word of the prompt. */
+  kind?: "adapter" | "embedding";
+  words?: string[];
 }
 
 interface Verdict {
@@ -269,6 +272,8 @@ interface RestoreAnswer extends Answer {
   plain?: boolean;
   done: string;
   notes: string[];
+  /** Who says what about the picture. */
+  marks?: string[];
 }
 
 type StylesAnswer = Answer &

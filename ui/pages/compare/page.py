@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from lora.adapter import Adapter
 from pipeline.request.compare import AXES, MAX_CELLS, listed
 from serving.generation import GenerationService
 from serving.history import History, owner_hash
@@ -23,6 +24,11 @@ PLACEHOLDER = "The same prompt as under Paint"
 FIRST = "Write above what is to be painted, to see what it takes."
 
 
+def comparable(styles: Sequence[Adapter]) -> list[dict]:
+    """Those that can stand on an axis; an embedding is a word of the prompt."""
+    return [{"id": style.id, "name": style.name} for style in styles if not style.embedding]
+
+
 def add_compare_page(
     service: GenerationService,
     jobs: Jobs,
@@ -32,7 +38,7 @@ def add_compare_page(
 ) -> None:
     """Add the page to the tab that is being built. All but the axes is as set on the page where one paints."""
     tabs, tab = where
-    styles = [{"id": adapter.id, "name": adapter.name} for adapter in service.library.all()]
+    styles = comparable(service.library.all())
     with gr.Column(elem_id="comparison"):
         with gr.Column(elem_id="compare-ask"):
             words = gr.Textbox(label="What is compared?", placeholder=PLACEHOLDER, lines=2, elem_id="compare-prompt")
@@ -55,7 +61,7 @@ def add_compare_page(
         except Exception as error:
             plan = {"error": sentence(error)}
         known = service.library.all(request.session_hash)
-        return gr.HTML(plan=plan, styles=[{"id": adapter.id, "name": adapter.name} for adapter in known])
+        return gr.HTML(plan=plan, styles=comparable(known))
 
     # One prompt, on both pages; axes.js writes into that one what is written here.
     gr.on(

@@ -13,7 +13,11 @@ let from = 0;
 /** @param {string} typed @returns {Suggestion[]} */
 const styles = (typed) =>
   [...(atelier.styles?.values() ?? [])]
-    .map(({ id, name, triggers }) => ({ words: name, about: triggers.join(", "), insert: `<lora:${id}:1>` }))
+    .map(({ id, name, triggers, kind, words }) => ({
+      words: name,
+      about: triggers.join(", "),
+      insert: kind === "embedding" ? (words?.[0] ?? name) : `<lora:${id}:1>`,
+    }))
     .filter(({ words, insert }) => `${words} ${insert}`.toLowerCase().includes(typed));
 /** @param {string} typed @returns {Suggestion[]} */
 const wildcards = (typed) =>

@@ -42,7 +42,8 @@ function answered() {
     window.dispatchEvent(new CustomEvent("atelier:start", { detail: last }));
   });
   if (answer.error) return tell(answer.error, [], answer.plain ? [start] : []);
-  tell(answer.notes.length ? `${answer.done}, but not all of it:` : `${answer.done}.`, answer.notes);
+  const done = answer.notes.length ? `${answer.done}, but not all of it:` : `${answer.done}.`;
+  tell(done, [...answer.notes, ...(answer.marks || [])]);
 }
 
 document.addEventListener("dragover", (event) => {

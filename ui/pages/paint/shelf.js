@@ -48,7 +48,8 @@ function card(style, toggle) {
     picture.append(make("span", "card-initial", style.name.slice(0, 1).toUpperCase()));
   }
   button.append(picture, make("span", "card-name", style.name));
-  if (style.triggers.length) button.append(make("span", "card-trigger", style.triggers.join(", ")));
+  const words = style.kind === "embedding" ? `a word: ${style.words?.join(", ")}` : style.triggers.join(", ");
+  if (words) button.append(make("span", "card-trigger", words));
   if (style.description) button.title = style.description;
   const heart = press("card-heart", "♥", () => {
     favourites[favourites.has(style.id) ? "delete" : "add"](style.id);

@@ -23,6 +23,12 @@ function publish() {
 
 /** @param {string} id */
 function toggle(id) {
+  const style = known.get(id);
+  if (style?.kind === "embedding") {
+    const word = style.words?.[0] ?? "";
+    mention(word);
+    return tell(`“${word}” stands in the prompt: ${style.name} is a word.`);
+  }
   const use = row(id);
   if (use) {
     before.set(id, use);
@@ -172,7 +178,7 @@ function show() {
 
 /** @param {StyleUse[]} uses */
 function take(uses) {
-  mix = uses.filter((use) => known.has(use.id)).map((use) => ({ ...use }));
+  mix = uses.filter((use) => known.has(use.id) && known.get(use.id)?.kind !== "embedding").map((use) => ({ ...use }));
   part("mix").replaceChildren();
   publish();
   show();

@@ -17,7 +17,8 @@ const showVerdict = (box, style) => {
   if (style.share) facts[1][1] += `, ${percent(style.share)} of the base`;
   if (isInspected(style)) {
     const all = style.matched + style.unmatched;
-    facts.unshift(["Layers", `${style.matched} of ${all} fit${style.ignored ? `, ${style.ignored} ignored` : ""}`]);
+    // An embedding has none.
+    if (all) facts.unshift(["Layers", `${style.matched} of ${all} fit${style.ignored ? `, ${style.ignored} ignored` : ""}`]);
     facts.push(["Made for", `${given.families[style.family] || "an unknown model"}: ${style.family_known_by}`]);
     for (const [name, group] of Object.entries(style.groups)) {
       const kinds = Object.entries(group.kinds)
