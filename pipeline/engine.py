@@ -24,7 +24,7 @@ from pipeline.request.limits import Limits
 from pipeline.request.request import GenerationRequest
 from pipeline.sampling.decode import Previewer, decode, encode_png
 from pipeline.sampling.inpaint import Canvas
-from pipeline.sampling.latents import Randomness
+from pipeline.sampling.latents import AnyRandomness, ForeignRandomness, Randomness
 from pipeline.sampling.passes import finite, run_pass
 from pipeline.sampling.tiling import seamless
 from pipeline.text import conditioning, tokens
@@ -244,10 +244,12 @@ class Engine:
         return cast(Details, details.of_request(request) | own)
 
 
-def _random(request: GenerationRequest, index: int) -> Randomness:
+def _random(request: GenerationRequest, index: int) -> AnyRandomness:
     """What is drawn for one of a request's pictures."""
-    variation = request.variation_seeds[index] if request.variation_seeds else None
-    return Randomness.of(request.seeds[index], variation, request.variation_strength)
+    seed, variation = request.seeds[index], request.variation_seeds[index] if request.variation_seeds else None
+    if request.rng == "own":
+        return Randomness.of(seed, variation, request.variation_strength)
+    return ForeignRandomness(request.rng, seed, request.ensd, variation, request.variation_strength)
 
 
 def _hires(request: GenerationRequest) -> SecondPass | None:

@@ -67,8 +67,7 @@ class ModelFacts:
 
     def _work(self, request: GenerationRequest) -> float:
         """A request's size in guided steps at the model's own size; text and decoder count as two."""
-        # Heun asks the model twice a step.
-        calls, own, work = 1 + ("Heun" in request.scheduler), self.limits.width * self.limits.height, 0.0
+        calls, own, work = schedulers.calls(request.scheduler, request.rng), self.limits.width * self.limits.height, 0.0
         for stage in request.passes:
             steps = sum(1.0 if scale > 1 else 0.55 for scale in request.guidance_scales(stage.steps))
             work += (steps * calls + 2) * stage.width * stage.height / own

@@ -23,6 +23,8 @@ from pipeline.sampling import schedulers
 
 F = TypeVar("F", bound="Family")
 CPU = torch.device("cpu")
+# Below the last level that diffusers has of Align Your Steps is the lowest of these models (Sabour et al. 2024).
+AYS_LOWEST = 0.029
 _REGISTERED: "dict[str, Family]" = {}
 
 
@@ -79,9 +81,9 @@ class Family(ABC):
 
     `marks` say how it is called and how its adapters are known, `pipeline` is the class that a model's folder names,
     `inpainting` the one of a model that was trained to paint into pictures. `encoders` are (tokenizer, text encoder)
-    and `denoiser` the name of the denoising model in it. `ays` are the ten time steps of Align Your Steps, where there
-    are any; `kohya_versions` are (width of its text, what kohya's tools call a base). `steps` and `guidance_scale` are
-    those of a model of which nothing more is known.
+    and `denoiser` the name of the denoising model in it. `ays` are the eleven noise levels of Align Your Steps, where
+    there are any; `kohya_versions` are (width of its text, what kohya's tools call a base). `steps` and
+    `guidance_scale` are those of a model of which nothing more is known.
     """
 
     marks: FamilyMarks
@@ -89,7 +91,7 @@ class Family(ABC):
     inpainting: str | None = None
     encoders: tuple[tuple[str, str], ...]
     denoiser = "unet"
-    ays: tuple[int, ...] = ()
+    ays: tuple[float, ...] = ()
     kohya_versions: tuple[tuple[int, str], ...] = ()
     steps, guidance_scale = 25, 6.0
 

@@ -5,7 +5,7 @@ from typing import cast
 from diffusers.schedulers import AysSchedules
 
 from lora.inspection import FamilyMarks
-from pipeline.families.base import Family
+from pipeline.families.base import AYS_LOWEST, Family
 
 
 class StableDiffusion(Family):
@@ -23,7 +23,7 @@ class StableDiffusion(Family):
     pipeline, inpainting = "StableDiffusionPipeline", "StableDiffusionInpaintPipeline"
     encoders = (("tokenizer", "text_encoder"),)
     kohya_versions = ((768, "sd_v1"), (1024, "sd_v2"))
-    ays = tuple(cast(list[int], AysSchedules["StableDiffusionTimesteps"]))
+    ays = *cast(list[float], AysSchedules["StableDiffusionSigmas"])[:-1], AYS_LOWEST
 
     def states(self, encoder, output, clip_skip):
         """Those after a layer and the final norm."""

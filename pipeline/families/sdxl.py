@@ -6,7 +6,7 @@ import torch
 from diffusers.schedulers import AysSchedules
 
 from lora.inspection import FamilyMarks
-from pipeline.families.base import Family
+from pipeline.families.base import AYS_LOWEST, Family
 
 
 class StableDiffusionXL(Family):
@@ -25,7 +25,7 @@ class StableDiffusionXL(Family):
     pipeline, inpainting = "StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline"
     encoders = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
     kohya_versions = ((2048, "sdxl_base_v1-0"),)
-    ays = tuple(cast(list[int], AysSchedules["StableDiffusionXLTimesteps"]))
+    ays = *cast(list[float], AysSchedules["StableDiffusionXLSigmas"])[:-1], AYS_LOWEST
 
     def states(self, encoder, output, clip_skip):
         """Those before the last layer, as they are."""

@@ -189,8 +189,8 @@ class GenerationRequest:
                neutral=RNGS[0], infotext="RNG", written_as=(("cpu", "CPU"), ("nv", "NV")))
     )  # fmt: skip
     ensd: int = row(
-        Whole(help="{low} to {high}; with rng cpu or nv it is added to the seed for the noise that samplers add (A1111's "
-              "eta noise seed delta)", low=0, high=SEEDS - 1, default=0, neutral=0, infotext="ENSD")
+        Whole(help="{low} to {high}; with rng cpu or nv it is added to the seed for the noise that samplers add "
+              "(A1111's eta noise seed delta)", low=0, high=SEEDS - 1, default=0, neutral=0, infotext="ENSD")
     )  # fmt: skip
 
     texts: tuple[tuple[str, str], ...]

@@ -3,11 +3,14 @@
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from pipeline.families import Components
 from pipeline.sampling.inpaint import Around
+from pipeline.sampling.level_scheduler import LevelScheduler
+from pipeline.sampling.noise import Added
 from pipeline.text.conditioning import Pair
 
 
@@ -16,7 +19,7 @@ class Denoised:
     """After step `step` (1-based, 0 before the first): `latents` 1 x C x H x W, and `clean`, the picture without noise
     as predicted there.
 
-    `done` steps are behind it: one less than `step` half way through a step of Heun's.
+    `done` steps are behind it: one less than `step` half way through one that asks the model twice.
     """
 
     step: int
@@ -36,24 +39,26 @@ def denoise(
     guidance_scales: Sequence[float],
     guidance_rescale: float = 0.0,
     eta: float = 0.0,
-    rng: torch.Generator,
+    rng: torch.Generator | Added,
     around: Around | None = None,
 ) -> Iterator[Denoised]:
     """Yield after each of `timesteps`, those of `scheduler` or its last ones, from the `latents` that belong to them.
 
     `texts` and `guidance_scales` are one for each step. Classifier-free guidance e = e_neg + s * sum over parts of
     w * (e_part - e_neg) where s > 1 (Ho & Salimans 2022, equation 6; Liu et al. 2022, equation 11), else one pass
-    through the model; a prompt without AND is one part of w = 1. `rng` gives the noise that stochastic schedulers add,
-    `eta` how much of it where they leave that open. `around` is what holds a picture that is painted into.
+    through the model; a prompt without AND is one part of w = 1. CFG++ needs the unguided prediction at any s. `rng`
+    gives the noise that stochastic schedulers add, `eta` how much of it where they leave that open. `around` is what
+    holds a picture that is painted into.
     """
     around = around or Around()
     takes = inspect.signature(scheduler.step).parameters
-    noise = {name: value for name, value in {"generator": rng, "eta": eta}.items() if name in takes}
+    given: dict[str, Any] = {name: value for name, value in {"generator": rng, "eta": eta}.items() if name in takes}
+    plus = isinstance(scheduler, LevelScheduler) and scheduler.solver.plus
     for i, t in enumerate(timesteps):
-        # Heun has two timesteps a step.
+        # Some have two timesteps a step.
         step = i * len(texts) // len(timesteps)
         (positive, negative), scale = texts[step], guidance_scales[step]
-        guided = scale > 1
+        guided = scale > 1 or plus
         rows = [negative, positive] if guided else [positive]
         hidden = torch.cat([text.hidden for text in rows])
         pools = [text.pooled for text in rows if text.pooled is not None]
@@ -62,15 +67,17 @@ def denoise(
         toward = mixed(prediction[-len(positive.strengths) :], shares(positive.strengths))
         if guided:
             without = prediction[:1]
+            given |= {"unguided": without} if plus else {}
             prediction = without + scale * mixed(prediction[1:] - without, positive.strengths)
             if guidance_rescale:
                 prediction = rescaled(prediction, toward, guidance_rescale)
         else:
             prediction = toward
-        out = scheduler.step(prediction, t, latents, **noise)
+        out = scheduler.step(prediction, t, latents, **given)
         latents = around.after_step(scheduler, out.prev_sample, timesteps[i + 1 : i + 2])
         done = (i + 1) * len(texts) // len(timesteps)
-        yield Denoised(step + 1, done, latents, around.preview(_clean(scheduler, out)))
+        # A1111's DDIM has a step less than it says.
+        yield Denoised(max(step + 1, done), done, latents, around.preview(_clean(scheduler, out)))
 
 
 def mixed(parts: torch.Tensor, strengths: Sequence[float]) -> torch.Tensor:

@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.families import Components
 from pipeline.request.picture import WHITE
 from pipeline.request.request import GenerationRequest
-from pipeline.sampling.latents import Randomness, as_pixels, noised
+from pipeline.sampling.latents import AnyRandomness, as_pixels, noised
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Around:
 
 @torch.no_grad()
 def begin(
-    components: Components, scheduler, timesteps: torch.Tensor, canvas: Canvas, strength: float, random: Randomness
+    components: Components, scheduler, timesteps: torch.Tensor, canvas: Canvas, strength: float, random: AnyRandomness
 ) -> tuple[torch.Tensor, Around]:
     """The latents of the first of `timesteps`, and what holds them; at a `strength` of 1 they are nothing but noise."""
     trained, pure = components.inpaints, strength == 1

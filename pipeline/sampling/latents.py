@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
 from pipeline.families import Components
+from pipeline.sampling.noise import SOURCES, Added, Stream
 
 
 @dataclass(frozen=True)
@@ -23,22 +25,63 @@ class Randomness:
     strength: float = 0.0
 
     @classmethod
-    def of(cls, seed: int, variation_seed: int | None = None, strength: float = 0.0) -> "Randomness":
+    def of(cls, seed: int, variation_seed: int | None = None, strength: float = 0.0) -> Self:
         """From its seeds."""
         rng, other = (None if each is None else torch.Generator().manual_seed(each) for each in (seed, variation_seed))
         assert rng is not None
         return cls(rng, other, strength)
 
+    @property
+    def added(self) -> Added:
+        """What samplers of ours add noise from; those of diffusers draw from `rng`."""
+        return Added.of(self.rng)
+
     def noise(self, components: Components, width: int, height: int) -> torch.Tensor:
         """Noise 1 x C x H x W for a picture of that size in pixels."""
-        scale = components.vae_scale_factor
-        shape = (1, components.latent_channels, height // scale, width // scale)
+        shape = _shape(components, width, height)
         draw = partial(randn_tensor, shape, device=components.device, dtype=components.dtype)
         noise = draw(generator=self.rng)
         if self.variation is None:
             return noise
         other = draw(generator=self.variation)
         return turned(self.strength, noise[0].float(), other[0].float())[None].to(noise)
+
+
+class ForeignRandomness:
+    """The same as AUTOMATIC1111 draws it: of a `source` of noise, anew for each pass.
+
+    Samplers go on where noise to begin with ended, or with an `ensd` above 0 in a stream of seed + ensd. What it draws
+    from elsewhere, `rng`, is another stream, so as not to be that noise again.
+    """
+
+    def __init__(self, source: str, seed: int, ensd: int, variation_seed: int | None = None, strength: float = 0.0):
+        self._begin, self._seed, self._ensd = SOURCES[source], seed, ensd
+        self._variation_seed, self._strength = variation_seed, strength
+        self._stream: Stream = self._begin(seed)
+        self.rng = torch.Generator().manual_seed(seed ^ 0xFFFFFFFF)
+
+    @property
+    def added(self) -> Added:
+        """What samplers of ours add noise from, after `noise`."""
+        return Added(self._stream, self._begin, self._seed)
+
+    def noise(self, components: Components, width: int, height: int) -> torch.Tensor:
+        """Noise 1 x C x H x W for a picture of that size in pixels."""
+        shape, self._stream = _shape(components, width, height), self._begin(self._seed)
+        noise = self._stream(shape)[0]
+        if self._variation_seed is not None:
+            noise = turned(self._strength, noise, self._begin(self._variation_seed)(shape)[0])
+        if self._ensd:
+            self._stream = self._begin(self._seed + self._ensd)
+        return noise[None].to(components.device, components.dtype)
+
+
+AnyRandomness = Randomness | ForeignRandomness
+
+
+def _shape(components: Components, width: int, height: int) -> tuple[int, int, int, int]:
+    scale = components.vae_scale_factor
+    return 1, components.latent_channels, height // scale, width // scale
 
 
 def turned(share: float, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:

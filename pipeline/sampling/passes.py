@@ -12,7 +12,8 @@ from pipeline.sampling import schedulers
 from pipeline.sampling.decode import decode
 from pipeline.sampling.denoise import Denoised, denoise
 from pipeline.sampling.inpaint import Canvas, begin, nothing_known
-from pipeline.sampling.latents import Randomness, encode_image, enlarged, noised
+from pipeline.sampling.latents import AnyRandomness, encode_image, enlarged, noised
+from pipeline.sampling.level_scheduler import LevelScheduler
 from pipeline.text.conditioning import Pair
 from pipeline.upscaling.upscalers import Upscale
 
@@ -25,7 +26,7 @@ def run_pass(
     before: torch.Tensor | None,
     canvas: Canvas | None,
     upscale: Upscale | None,
-    random: Randomness,
+    random: AnyRandomness,
 ) -> Iterator[Denoised]:
     """Its steps, from noise, from the request's picture, into it, or from the latents of the pass `before`, enlarged.
 
@@ -33,7 +34,7 @@ def run_pass(
     """
     scheduler, timesteps = schedulers.prepare(
         request.scheduler, components.scheduler_config, stage.planned, components.family.ays, components.device,
-        stage.skipped,
+        stage.skipped, request.rng,
     )  # fmt: skip
     if canvas:
         latents, around = begin(components, scheduler, timesteps, canvas, request.strength, random)
@@ -44,7 +45,8 @@ def run_pass(
         around = nothing_known(components, stage.width, stage.height, random.rng)
     yield from denoise(
         components, scheduler, timesteps, texts, latents, guidance_scales=request.guidance_scales(stage.steps),
-        guidance_rescale=request.guidance_rescale, eta=request.eta, rng=random.rng, around=around,
+        guidance_rescale=request.guidance_rescale, eta=request.eta, around=around,
+        rng=random.added if isinstance(scheduler, LevelScheduler) else random.rng,
     )  # fmt: skip
 
 
@@ -54,7 +56,7 @@ def _clean(
     stage: Pass,
     before: torch.Tensor | None,
     upscale: Upscale | None,
-    random: Randomness,
+    random: AnyRandomness,
 ) -> Generator[Denoised, None, torch.Tensor | None]:
     """The latents that a pass puts noise on, if there are any."""
     if before is None:

@@ -55,7 +55,23 @@ def test_a_tier_sets_what_belongs_together(visit):
         seen.append(
             (
                 page.get_by_label("number input for Steps").input_value(),
-                page.get_by_role("combobox", name="Scheduler").input_value(),
+                page.get_by_role("combobox", name="Sampler").input_value(),
+                page.get_by_role("combobox", name="Schedule").input_value(),
             )
         )
     assert len(set(seen)) == 3 and int(seen[0][0]) < int(seen[2][0]) <= int(seen[1][0])
+
+
+def test_a_sampler_and_a_schedule_make_up_a_preset(visit):
+    here = visit()
+    page = here.page
+    here.open()
+    sampler, schedule = (page.get_by_role("combobox", name=name) for name in ("Sampler", "Schedule"))
+    chips = page.locator(".form-bar .chip.changed")
+    before = sampler.input_value()
+    sampler.select_option("DPM++ 2S a")
+    page.wait_for_function("document.querySelector('.form-bar').innerText.includes('Scheduler DPM++ 2S a')")
+    assert schedule.input_value() == "" and "as the model's" in schedule.inner_text()
+    chips.filter(has_text="Scheduler").click()
+    page.wait_for_function(f"document.querySelector('.preset select').value === {before!r}")
+    assert chips.filter(has_text="Scheduler").count() == 0 and not here.complaints

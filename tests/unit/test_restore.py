@@ -93,7 +93,7 @@ def test_what_cannot_be_restored_is_said_in_words():
     assert values["adapters"] == [{"id": "ink", "weight": 0.7}] and values["scheduler"] == LIMITS.scheduler
     said = " ".join(notes)
     assert "The adapter 'gone', weight 0.5 is missing here" in said
-    assert "Not restored: scheduler is 'Restart', but must be one of Euler" in said
+    assert "Not restored: scheduler is 'Restart', but must be one that can start from pure noise" in said
     assert "painted by the model 'juggernaut'; this one is embedded" in said
     assert "Not used here: Face restoration." in said and len(notes) == 4
 

@@ -22,6 +22,7 @@ declare const given: {
   told: { name: string; label: string; neutral: unknown }[];
   names: Record<string, string>;
   schedulers: string[];
+  samplers: Record<string, string[]>;
   choices: [number, string][];
   fields: Record<string, { label: string; usual: unknown }>;
   sizes: { name: string; width: number; height: number }[];
@@ -148,6 +149,8 @@ type Parts = Record<
   number: HTMLInputElement;
   open: HTMLButtonElement;
   order: HTMLSelectElement;
+  sampler: HTMLSelectElement;
+  schedule: HTMLSelectElement;
   over: HTMLImageElement;
   own: HTMLDetailsElement;
   amount: HTMLInputElement;

@@ -6,12 +6,13 @@ import gradio as gr
 from gradio.components import Component
 
 from pipeline.request.fields import defaults
-from pipeline.request.limits import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, Limits
+from pipeline.request.limits import MAX_GUIDANCE, MAX_HIRES_SCALE, MAX_IMAGES, MAX_STEPS, RNGS, SEEDS, Limits
 from pipeline.request.request import FIELDS
 from pipeline.request.sizes import good_sizes
+from pipeline.sampling.schedulers import by_sampler
 from serving.generation import GenerationService
 from ui.errors import told
-from ui.pages.paint.widgets import noise_levels, size_chooser
+from ui.pages.paint.widgets import noise_levels, preset_chooser, size_chooser
 
 HERE: dict[str, Any] = {"fn": None, "api_visibility": "private"}
 
@@ -53,7 +54,7 @@ def _sampling(service: GenerationService, usual: dict) -> dict[str, Component]:
     with gr.Row():
         steps = gr.Slider(1, MAX_STEPS, limits.steps, step=1, label="Steps")
         guidance = gr.Slider(0, MAX_GUIDANCE, limits.guidance_scale, step=0.1, label="Guidance")
-    scheduler = gr.Dropdown(list(limits.schedulers), value=limits.scheduler, label="Scheduler")
+    scheduler: Any = preset_chooser(by_sampler(limits.schedulers), limits.scheduler)
     levels = noise_levels(service.schedule(limits.scheduler, limits.steps))
     gr.on(
         [scheduler.change, steps.release], told(service.schedule), [scheduler, steps], levels, preprocess=False,
@@ -80,7 +81,12 @@ def _variation(usual: dict) -> dict[str, Component]:
         made = _slider(usual, "variation_strength", "Variation strength", 0, 1, 0.05)
         seed = gr.Number(usual["variation_seed"], label="Variation seed (−1 draws one)", minimum=-1, precision=0)
     tiling = gr.Checkbox(usual["tiling"], label="Tiling: the edges continue each other, for patterns")
-    return made | {"variation_seed": seed, "tiling": tiling}
+    with gr.Row():
+        words = "The model's own", "A1111's, drawn by the CPU", "A1111's, as a GPU draws it"
+        rng = gr.Dropdown([*zip(words, RNGS)], value=usual["rng"], label="Noise")
+        ensd = gr.Number(usual["ensd"], label="ENSD (A1111's eta noise seed delta)", minimum=0, maximum=SEEDS - 1,
+                         precision=0)  # fmt: skip
+    return made | {"variation_seed": seed, "tiling": tiling, "rng": rng, "ensd": ensd}
 
 
 def _fine(limits: Limits, usual: dict) -> dict[str, Component]:

@@ -78,6 +78,16 @@ def form_bar(fields: dict[str, dict], tiers: list[dict]) -> gr.HTML:
     return widget("paint", "form", {}, ["named"], fields=fields, tiers=tiers)
 
 
+def preset_chooser(samplers: dict[str, list[str]], value: str) -> gr.HTML:
+    """A sampler and one of its schedules, of `samplers` with those of each, "" for the model's own spacing.
+
+    Value: the name of the preset that they make up.
+    """
+    chooser = widget("paint", "preset", value, samplers=samplers)
+    chooser.label = "Scheduler"
+    return chooser
+
+
 def noise_levels(value: dict) -> gr.HTML:
     """A drawing of a noise schedule. Value: `{"sigmas": [...]}`, from the first step to the clean picture."""
     return widget("paint", "levels", value)
