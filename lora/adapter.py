@@ -11,10 +11,11 @@ from lora.names import is_text
 class Adapter:
     """A LoRA file, or an embedding, that the library has read and found usable.
 
-    `sha256` is of the whole file, and of PEFT's config beside it where there is one; `parameters` counts its numbers,
-    `size` its bytes; `triggers` are the words that it was trained with; `source` is "built-in", "folder", "upload" or,
-    from the Hub, "owner/repo@commit"; `added` is when the file was written, in seconds since 1970. `words` are those
-    that it teaches the text encoders, each with the number of its vectors; an `embedding` has nothing else.
+    `sha256` is of the whole file, and of PEFT's config beside it where there is one; `tensor_hashes` are of its tensors
+    without the header, as they are and as its metadata says; `parameters` counts its numbers, `size` its bytes;
+    `triggers` are the words that it was trained with; `source` is "built-in", "folder", "upload" or, from the Hub,
+    "owner/repo@commit"; `added` is when the file was written, in seconds since 1970. `words` are those that it teaches
+    the text encoders, each with the number of its vectors; an `embedding` has nothing else.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Adapter:
     added: float = 0.0
     words: tuple[tuple[str, int], ...] = ()
     embedding: bool = False
+    tensor_hashes: tuple[str, ...] = ()
 
     def public(self) -> dict:
         """What callers may know: everything but where the files are."""

@@ -28,13 +28,27 @@ class TensorFile:
 
 
 def sha256(path: Path) -> str:
-    """Hash of the whole file; with PEFT's config beside it of both, since the same weights at another alpha differ."""
-    digest = new_sha256()
-    for part in filter(None, (path, config_beside(path))):
-        with part.open("rb") as file:
-            while chunk := file.read(2**20):
-                digest.update(chunk)
-    return digest.hexdigest()
+    """The first of its `hashes`."""
+    return hashes(path)[0]
+
+
+def hashes(path: Path) -> tuple[str, str]:
+    """SHA-256 of the whole file, and of what comes after its header, which tools that rename files know it by.
+
+    With PEFT's config beside it the first is of both, since the same weights at another alpha differ.
+    """
+    whole, tensors = new_sha256(), new_sha256()
+    with path.open("rb") as file:
+        length = file.read(8)
+        whole.update(length)
+        header = int.from_bytes(length, "little")
+        while chunk := file.read(2**20):
+            whole.update(chunk)
+            tensors.update(memoryview(chunk)[header:])
+            header = max(0, header - len(chunk))
+    if config := config_beside(path):
+        whole.update(config.read_bytes())
+    return whole.hexdigest(), tensors.hexdigest()
 
 
 def config_beside(path: Path) -> Path | None:

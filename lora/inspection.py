@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lora.embeddings import Vectors, misfit, read_embedding
 from lora.errors import UnreadableAdapter
-from lora.files import read, sha256
+from lora.files import hashes, read
 from lora.formats import AdapterFile, Deltas, read_adapter
 from lora.names import Layer, Shapes, is_text
 
@@ -135,6 +135,7 @@ class Verdict:
     parameters: int
     share: float
     sha256: str
+    tensors_sha256: str
 
     @property
     def fits(self) -> bool:
@@ -207,7 +208,7 @@ def inspect(
     count, whole = parameters(file), sum(map(math.prod, shapes.values()))
     named = (file.metadata.get(key) for key in ("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture"))
     base = one_line(next(filter(None, named), "unknown"))
-    return Verdict(found, reason, family, known_by, base, file, count, count / max(whole, 1), sha256(path))
+    return Verdict(found, reason, family, known_by, base, file, count, count / max(whole, 1), *hashes(path))
 
 
 def judge_embedding(path: Path, word: str, shapes: Shapes, base_family: str) -> Verdict | None:
@@ -225,9 +226,8 @@ def judge_embedding(path: Path, word: str, shapes: Shapes, base_family: str) -> 
     # Relatives share their first text encoder, so that its width tells little.
     family = base_family if not wrong else "unknown"
     known_by = "its vectors are as wide as this model's" if not wrong else "the width of vectors does not tell"
-    return Verdict(
-        verdict, f"It {verdict.reason}", family, known_by, "unknown", file, parameters(file), 0.0, sha256(path)
-    )
+    of_file = file, parameters(file), 0.0, *hashes(path)
+    return Verdict(verdict, f"It {verdict.reason}", family, known_by, "unknown", *of_file)
 
 
 def embedding_file(words: Vectors, metadata: Mapping[str, str]) -> AdapterFile:

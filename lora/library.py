@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from lora.adapter import Adapter
 from lora.embeddings import misfit, read_embedding
 from lora.errors import AdapterError, OutOfSpace, UnfitAdapter, UnknownAdapter, UnreadableAdapter, shown
-from lora.files import CONFIGURED, check_ending, regular_file, sha256
+from lora.files import CONFIGURED, check_ending, hashes, regular_file
 from lora.formats import AdapterFile, read_adapter
 from lora.hub import USUAL, Hub, parse
 from lora.inspection import (
@@ -31,6 +31,7 @@ from lora.names import Shapes
 from lora.private import PrivateAdapters
 
 MAX_NAME = 120
+SHA256 = re.compile("[0-9a-f]{64}")
 PREVIEWS = (".webp", ".png", ".jpg")
 # Seconds between two looks into the folders.
 SCANS_APART = 1.0
@@ -224,7 +225,8 @@ class Library:
             raise UnreadableAdapter(str(error).replace(path.name, shown(name, 80))) from error
         # A session's name is chosen by its client and no secret, so the id has to be one.
         identity = f"{identity[:40]}-{secrets.token_urlsafe(16)}"
-        adapter = adapter_of(path, identity, stem, source, verdict.file, verdict.sha256, licence)
+        digests = verdict.sha256, verdict.tensors_sha256
+        adapter = adapter_of(path, identity, stem, source, verdict.file, digests, licence)
         adapter = distinct(adapter, self.all(session), stem)
         return Received(verdict, self._private.keep(adapter, session) if verdict.fits else adapter)
 
@@ -254,21 +256,32 @@ def describe(path: Path, source: str, shapes: Shapes | None = None) -> Adapter:
     if embedding and shapes and (wrong := misfit(embedding[0], shapes)):
         raise UnfitAdapter(f"{path.name} {wrong}")
     file = embedding_file(*embedding) if embedding else read_adapter(path, {}, header_only=True)
-    found = adapter_of(path, adapter_id(path.name), path.stem, source, file, sha256(path))
+    found = adapter_of(path, adapter_id(path.name), path.stem, source, file, hashes(path))
     return replace(found, preview=next((p for end in PREVIEWS if (p := path.with_suffix(end)).exists()), None))
 
 
 def adapter_of(
-    path: Path, identity: str, name: str, source: str, file: AdapterFile, digest: str, licence: str = "unknown"
+    path: Path,
+    identity: str,
+    name: str,
+    source: str,
+    file: AdapterFile,
+    digests: tuple[str, str],
+    licence: str = "unknown",
 ) -> Adapter:
-    """What a file that has been read says about itself; `name` and `licence` where it says nothing."""
-    there = path.stat()
+    """What a file that has been read says about itself; `name` and `licence` where it says nothing. `digests` are its
+    `lora.files.hashes`.
+    """
+    there, (whole, tensors) = path.stat(), digests
     words = tuple((word, max(map(len, parts.values()))) for word, parts in file.words.items())
+    # Kept by trainers when they write the header anew; a file that was converted since still says it.
+    said = file.metadata.get("sshs_model_hash", "").lower()
     return Adapter(
         id=identity,
         name=one_line(file.metadata.get("modelspec.title") or name, MAX_NAME),
         path=path,
-        sha256=digest,
+        sha256=whole,
+        tensor_hashes=(tensors, *([said] if SHA256.fullmatch(said) else [])),
         rank=file.rank,
         parameters=parameters(file),
         size=there.st_size,

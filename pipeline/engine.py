@@ -240,6 +240,7 @@ class Engine:
             "seeds": list(request.seeds),
             "variation_seeds": list(request.variation_seeds),
             "profile": self.profile.name,
+            "text_layer": self.profile.limits.text_layer,
         }
         return cast(Details, details.of_request(request) | own)
 

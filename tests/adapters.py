@@ -7,6 +7,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import load_file, save_file
 
+from lora.adapter import Adapter
 from lora.library import Library
 from pipeline.profiles import Components
 
@@ -37,6 +38,12 @@ def save_adapter(
     if metadata:
         save_file(load_file(path), path, metadata=metadata)
     return path
+
+
+def known(name: str, **values) -> Adapter:
+    """An adapter that is only known by what is said of it; there is no file."""
+    usual = dict(name=name, path=Path("/nowhere"), sha256="0" * 64, rank=4, parameters=1, size=1, source="folder")
+    return Adapter(id=name, **usual | values)
 
 
 def library_with(components: Components, folder: Path, *names: str) -> Library:

@@ -83,7 +83,7 @@ class Family(ABC):
     `inpainting` the one of a model that was trained to paint into pictures. `encoders` are (tokenizer, text encoder)
     and `denoiser` the name of the denoising model in it. `ays` are the eleven noise levels of Align Your Steps, where
     there are any; `kohya_versions` are (width of its text, what kohya's tools call a base). `steps` and
-    `guidance_scale` are those of a model of which nothing more is known.
+    `guidance_scale` are those of a model of which nothing more is known; `text_layer` is as in Limits.
     """
 
     marks: FamilyMarks
@@ -94,6 +94,7 @@ class Family(ABC):
     ays: tuple[float, ...] = ()
     kohya_versions: tuple[tuple[int, str], ...] = ()
     steps, guidance_scale = 25, 6.0
+    text_layer = 1
 
     @property
     def name(self) -> str:
@@ -164,8 +165,9 @@ class Family(ABC):
         )  # fmt: skip
 
     def sampling(self, scheduler_config: dict) -> dict:
-        """The fields of Limits that follow from a model's scheduler config."""
+        """The fields of Limits that follow from the family and a model's scheduler config."""
         return {
+            "text_layer": self.text_layer,
             "schedulers": schedulers.available(scheduler_config, bool(self.ays)),
             "refused": tuple(schedulers.refused(scheduler_config, bool(self.ays)).items()),
             "step_caps": tuple(schedulers.STEP_CAPS.items()),

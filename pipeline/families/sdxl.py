@@ -25,6 +25,7 @@ class StableDiffusionXL(Family):
     pipeline, inpainting = "StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline"
     encoders = (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2"))
     kohya_versions = ((2048, "sdxl_base_v1-0"),)
+    text_layer = 2
     ays = *cast(list[float], AysSchedules["StableDiffusionXLSigmas"])[:-1], AYS_LOWEST
 
     def states(self, encoder, output, clip_skip):

@@ -13,37 +13,40 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lora.errors import InvalidRequest, TooLong
+from pipeline.metadata import names, readers
+from pipeline.metadata.parsing import read_json, read_size, said, use
 from pipeline.request.details import upgraded
-from pipeline.request.fields import Field, read_number
+from pipeline.request.fields import Field, read_number, read_whole
+from pipeline.request.mix import tagged
 from pipeline.request.request import FIELDS
 from pipeline.text.variants import adapter_tags
 
 MAX_INFOTEXT = 100_000
-VERSION = "LoRA Atelier"
+# Of what this app writes. In the first form, which had no number, "Clip skip" was one more than ours on any model.
+VERSION, FORM = "LoRA Atelier", 2
 NEGATIVE = "Negative prompt: "
-# Our name -> A1111's.
-SCHEDULE_TYPES = {
-    "Karras": "Karras", "exponential": "Exponential", "beta": "Beta", "SGM uniform": "SGM Uniform",
-    "AYS": "Align Your Steps",
-}  # fmt: skip
 # What A1111 users know stands where they look for it; fields that are ours alone come after.
 ORDER = (
     "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model", "Variation seed",
     "Variation seed strength", "Clip skip", "Denoising strength", "Mask blur", "Tiling", "Hires upscale", "Hires steps",
     "Hires upscaler", "Hires strength",
 )  # fmt: skip
-LAST = ("Lora hashes", "Version")
-# The names of ComfyUI, which Fooocus writes too.
-_COMFY = {
-    "euler": "Euler", "euler_ancestral": "Euler a", "heun": "Heun", "dpmpp_2m": "DPM++ 2M",
-    "dpmpp_2m_sde": "DPM++ 2M SDE", "dpmpp_sde": "DPM++ SDE", "ddim": "DDIM", "ddpm": "DDPM", "uni_pc": "UniPC",
-    "uni_pc_bh2": "UniPC", "lcm": "LCM", "tcd": "TCD",
+LAST = ("Lora hashes", "TI hashes", "Version")
+# Others' names of A1111's fields: TensorArt's, Draw Things', Fooocus'.
+OTHERWISE = {
+    "KSampler": "Sampler", "Schedule": "Schedule type", "Guidance Scale": "CFG scale", "Scheduler": "Schedule type",
 }  # fmt: skip
-# Fields that it calls as we do.
-_FOOOCUS = ("steps", "seed", "guidance_scale", "clip_skip")
+# Fields that A1111 never writes. Whoever wrote one drew noise in another way.
+_FOREIGN = {
+    "KSampler", "Guidance Scale", "Seed Mode", "Civitai resources", "Civitai metadata", "Created Date", "App",
+    "Backend", "Parser", "Operations", "Pipeline", "Lora weights", "Performance", "metadata_scheme",
+}  # fmt: skip
+_A1111 = re.compile(r"(?:f[\d.]{1,9})?v(\d{1,3})\.(\d{1,3})|neo")
 # The name that ends at a colon, and a value in quotes, which may hold commas.
 _NAME, _QUOTED = re.compile(r"\w[\w /-]*\Z"), re.compile(r'\s*("(?:[^\\"]|\\.)*")(?:,|\Z)')
 _MAX_NAME = 61
+# Fields whose value is JSON, with commas in it.
+_IN_JSON = {"Hashes", "Civitai resources", "Civitai metadata"}
 
 
 def write(
@@ -53,9 +56,8 @@ def write(
     details = upgraded(details)
     prompt, negative = details["prompts"][index], details["negative_prompts"][index]
     uses = details["adapters"]
-    tags = "".join(f" <lora:{use['id']}:{use['weight']:g}>" for use in uses)
     fields = {**_written(details, index, table), **(more or {})}
-    lines = [prompt + tags, *([NEGATIVE + negative] if negative else [])]
+    lines = [prompt + "".join(map(_tag, uses)), *([NEGATIVE + negative] if negative else [])]
     told = "\n".join([*lines, _joined(fields)])
     read = parse(told, table)
     if (read["prompt"], read["negative_prompt"]) != (prompt, negative):
@@ -65,9 +67,10 @@ def write(
     return "\n".join([*lines, _joined(fields)])
 
 
-def parse(text: str, table: Sequence[Field] = FIELDS) -> dict:
-    """The values of a request, by the names that `GenerationRequest.create` takes, from our text, A1111's, or Fooocus'
-    JSON. `other` are the fields that mean nothing here, as they stand.
+def parse(text: str, table: Sequence[Field] = FIELDS, text_layer: int = 1) -> dict:
+    """The values of a request, by the names that `GenerationRequest.create` takes, from our text, A1111's, or one of
+    the other `readers`. `other` are the fields that mean nothing here, as they stand; `notes`, where there are any, say
+    in words what a text is not able to tell. `text_layer` is the model's, as in Limits.
 
     Raises InvalidRequest for what is no text or too long; values are checked when a request is made of them.
     """
@@ -75,14 +78,21 @@ def parse(text: str, table: Sequence[Field] = FIELDS) -> dict:
         raise InvalidRequest("parameters", text, "text")
     if len(text) > MAX_INFOTEXT:
         raise TooLong("parameters", f"{len(text)} characters long", f"text of at most {MAX_INFOTEXT} characters")
-    if text.lstrip().startswith("{") and (found := _json(text, dict)):
-        return _fooocus(found)
-    return _a1111(text, table)
+    read = readers.read(text) or _a1111(text, table)
+    if "clip_skip" in read:
+        first_form = read["other"].get("Version") == VERSION
+        read["clip_skip"] = max(0, read["clip_skip"] - (1 if first_form else text_layer))
+    return read
+
+
+def is_ours(version: object) -> bool:
+    """Whether this app wrote the text with this "Version"."""
+    return isinstance(version, str) and re.fullmatch(rf"{VERSION}( \d{{1,3}})?", version) is not None
 
 
 def _written(details: Mapping, index: int, table: Sequence[Field]) -> dict[str, object]:
     """The fields by their names in the text."""
-    sampler, schedule = _split(details["scheduler"])
+    sampler, schedule = names.split(details["scheduler"])
     hires, strength = details["hires"], details["strength"]
     # The second pass's values stand together in the details.
     values = {**details, "seed": details["seeds"][index], **{f"hires_{k}": v for k, v in (hires or {}).items()}}
@@ -94,18 +104,27 @@ def _written(details: Mapping, index: int, table: Sequence[Field]) -> dict[str, 
     }
     # A1111 has one strength for both; only a picture that was painted over and enlarged needs two.
     both = hires is not None and strength is not None
+    # Older records do not say of which layer they count.
+    skipped, layer = details["clip_skip"], details.get("text_layer")
     fields |= {
         "Sampler": sampler,
-        "Schedule type": SCHEDULE_TYPES.get(schedule),
+        "Schedule type": names.SCHEDULE_TYPES.get(schedule),
         "Size": f"{details['width']}x{details['height']}",
         "Model": details["profile"],
+        "Clip skip": skipped + (layer or 1) if skipped else None,
         "Denoising strength": hires["strength"] if hires and strength is None else strength,
         "Hires strength": hires["strength"] if both else None,
         "Lora hashes": ", ".join(f"{use['id']}: {use['sha256'][:12]}" for use in details["adapters"]) or None,
-        "Version": VERSION,
+        "TI hashes": ", ".join(f"{one['word']}: {one['sha256'][:12]}" for one in details["embeddings"]) or None,
+        "Version": f"{VERSION} {FORM}" if layer else VERSION,
     }
-    names = sorted(fields, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER) + (name in LAST))
-    return {name: fields[name] for name in names if fields[name] is not None}
+    order = sorted(fields, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER) + (name in LAST))
+    return {name: fields[name] for name in order if fields[name] is not None}
+
+
+def _tag(use: Mapping) -> str:
+    weights = [use["weight"]] if use["text_weight"] == use["weight"] else [use["text_weight"], use["weight"]]
+    return f" <lora:{use['id']}:{':'.join(f'{weight:g}' for weight in weights)}>"
 
 
 def _joined(fields: Mapping) -> str:
@@ -117,7 +136,7 @@ def _quoted(value: str) -> str:
 
 
 def _unquoted(value: str) -> str:
-    found = _json(value, str) if value.startswith('"') else None
+    found = read_json(value, str) if value.startswith('"') else None
     return value.strip() if found is None else found
 
 
@@ -129,14 +148,8 @@ def _exact(use: Mapping) -> dict:
     return entry | {name: use[name] for name, usual in (("start", 0), ("end", 1)) if use[name] != usual}
 
 
-def _split(preset: str) -> tuple[str, str]:
-    """Sampler and schedule of a preset, the schedule "" where it is the model's own."""
-    schedule = next((name for name in SCHEDULE_TYPES if preset.endswith(f" {name}")), "")
-    return preset.removesuffix(f" {schedule}"), schedule
-
-
 def _a1111(text: str, table: Sequence[Field]) -> dict:
-    *lines, last = text.strip("\n").split("\n")
+    *lines, last = text.replace("\r\n", "\n").strip("\n").split("\n")
     fields = {name: _unquoted(value) for name, value in _named(last)}
     if len(fields) < 3:
         # As in A1111: without a line of settings all of it is prompt.
@@ -144,22 +157,34 @@ def _a1111(text: str, table: Sequence[Field]) -> dict:
     start = next((i for i, line in enumerate(lines) if line.startswith(NEGATIVE.strip())), len(lines))
     negative = "\n".join(lines[start:]).removeprefix(NEGATIVE.strip()).removeprefix(" ")
     prompt, tags = adapter_tags("\n".join(lines[:start]))
-    values = {"prompt": prompt, "negative_prompt": negative, "adapters": [_tagged(*tag) for tag in tags]}
-    if (exact := _json(fields.pop("Exact prompt", ""), list)) and list(map(type, exact)) == [str, str]:
+    uses = [tagged(*tag) for tag in tags] or _listed(fields)
+    values: dict = {"prompt": prompt, "negative_prompt": negative, "adapters": uses}
+    if (exact := read_json(fields.pop("Exact prompt", ""), list)) and list(map(type, exact)) == [str, str]:
         values["prompt"], values["negative_prompt"] = exact
-    if (exact := _json(fields.pop("Adapters", ""), list)) is not None:
+    if (exact := read_json(fields.pop("Adapters", ""), list)) is not None:
         values["adapters"] = exact
     return values | _settings(fields, table)
 
 
 def _named(line: str) -> Iterator[tuple[str, str]]:
     """The fields of a line in order. No sign is looked at more than a few times, whatever it is."""
-    at = 0
+    at, in_json, decoder = 0, {*_IN_JSON}, json.JSONDecoder()
     while (colon := line.find(":", at)) >= 0:
         name = _NAME.search(line[max(at, colon - _MAX_NAME) : colon])
         at = colon + 1
         if name is None:
             continue
+        if name[0] in in_json:
+            # Once each: it may take reading all that follows to see that it is none.
+            in_json.remove(name[0])
+            try:
+                end = decoder.raw_decode(line, at + line[at : at + 1].count(" "))[1]
+            except (ValueError, RecursionError):
+                pass
+            else:
+                yield name[0], line[at:end]
+                at = end
+                continue
         # A quote that is not closed is none. Later ones stand behind a backslash then, and begin no value.
         quoted = _QUOTED.match(line, at)
         end = quoted.end(1) if quoted else line.find(",", at)
@@ -168,14 +193,21 @@ def _named(line: str) -> Iterator[tuple[str, str]]:
         at = end + 1
 
 
-def _tagged(name: str, numbers: tuple[float, ...]) -> dict:
-    # A1111: <lora:name:text encoder:unet>, or one number for both.
-    weights = {"weight": numbers[-1] if numbers else 1.0}
-    return {"id": name} | weights | ({"text_weight": numbers[0]} if len(numbers) == 2 else {})
+def _listed(fields: Mapping[str, str]) -> list[dict]:
+    """Adapters that stand below a prompt without tags: Fooocus', and those of Civitai's generator."""
+    uses = []
+    for pair in fields.get("Lora weights", "").split(","):
+        name, _, weight = pair.rpartition(": ")
+        uses += use(name.strip(), weight)
+    for resource in read_json(fields.get("Civitai resources", ""), list) or []:
+        if isinstance(resource, dict) and said(resource.get("type")).lower() in ("lora", "locon", "dora", "lycoris"):
+            uses += use(resource.get("modelName"), resource.get("weight", 1.0))
+    return uses
 
 
 def _settings(fields: dict[str, str], table: Sequence[Field]) -> dict:
     """The fields below a prompt as values; those that are not understood are `other`."""
+    fields |= {ours: fields[theirs] for theirs, ours in OTHERWISE.items() if theirs in fields and ours not in fields}
     values: dict = {}
 
     def take(name: str, written: str, read: Callable[[str], object]) -> None:
@@ -183,67 +215,39 @@ def _settings(fields: dict[str, str], table: Sequence[Field]) -> dict:
             values[name] = value
             del fields[written]
 
+    maker = _A1111.match(fields.get("Version", ""))
     if "Sampler" in fields:
-        values["scheduler"] = _preset(fields.pop("Sampler"), fields.pop("Schedule type", ""))
+        sampler, schedule = fields.pop("Sampler"), fields.pop("Schedule type", "")
+        spreads = maker is not None and maker[1] is not None and (int(maker[1]), int(maker[2])) >= (1, 9)
+        values["scheduler"] = names.preset(sampler, schedule, spreads)
+        # Who writes no version and ComfyUI's names, or a field of another tool, is neither A1111 nor Forge. These two
+        # draw noise on the GPU unless they say another "RNG" (randn_source in their modules/shared_options.py).
+        classic = "Version" not in fields and not (sampler.islower() or _FOREIGN & {*fields})
+        if maker or classic:
+            values["rng"] = {"CPU": "cpu"}.get(fields.pop("RNG", ""), "nv")
+    ours = is_ours(fields.get("Version"))
     for field in table:
-        if field.infotext:
+        # Other tools' noise is not known to be like ours, whatever they call it.
+        if field.infotext and (ours or "rng" in values or field.name not in ("rng", "ensd")):
             take(field.name, field.infotext, field.read)
+    take("clip_skip", "Clip skip", read_whole)
     take("hires_strength", "Hires strength", read_number)
+    _take_resize(fields, values)
     one_strength = "hires_scale" in values and "hires_strength" not in values
     take("hires_strength" if one_strength else "strength", "Denoising strength", read_number)
-    if size := re.fullmatch(r"(\d{1,6})\s*x\s*(\d{1,6})", fields.get("Size", ""), re.ASCII):
-        values |= {"width": int(size[1]), "height": int(size[2])}
+    if size := read_size(fields.get("Size", "")):
+        values |= size
         del fields["Size"]
     return values | {"other": fields}
 
 
-def _preset(sampler: str, schedule: str) -> str:
-    """Our name of a sampler and schedule of A1111, also where the schedule is at the end of the sampler's name."""
-    name = f"{sampler} {schedule}" if schedule else sampler
-    for ours, theirs in SCHEDULE_TYPES.items():
-        if name.lower().endswith(f" {theirs.lower()}"):
-            return f"{name[: -len(theirs) - 1]} {ours}"
-    return sampler
-
-
-def _fooocus(found: dict) -> dict:
-    """Fooocus' JSON, of its pictures ("guidance_scale") or of its log ("Guidance Scale")."""
-    fields = {re.sub(r"\W+", "_", name.strip().lower()): value for name, value in found.items()}
-    text = {name: _said(fields.pop(name, "")) for name in ("prompt", "negative_prompt")}
-    text["prompt"], tags = adapter_tags(text["prompt"])
-    values: dict = text | {"adapters": [*_fooocus_adapters(fields), *(_tagged(*tag) for tag in tags)]}
-    sampler = re.sub("_gpu$", "", _said(fields.pop("sampler", "")).lower())
-    if sampler:
-        schedule = _said(fields.pop("scheduler", "")).lower().replace("_", " ")
-        values["scheduler"] = _preset(_COMFY.get(sampler, sampler), schedule)
-    for field in FIELDS:
-        if field.name in _FOOOCUS and (value := field.read(_said(fields.get(field.name)))) is not None:
-            values[field.name] = value
-            del fields[field.name]
-    if size := re.fullmatch(r"\D*(\d{1,6})\D+(\d{1,6})\D*", _said(fields.get("resolution")), re.ASCII):
-        values |= {"width": int(size[1]), "height": int(size[2])}
-        del fields["resolution"]
-    return values | {"other": {name: _said(value) for name, value in fields.items()}}
-
-
-def _fooocus_adapters(fields: dict) -> list[dict]:
-    found = fields.pop("loras", [])
-    pairs = [use[:2] for use in found if isinstance(use, list) and len(use) > 1] if isinstance(found, list) else []
-    for name in [name for name in fields if re.fullmatch(r"lora(_combined)?_\d+", name)]:
-        pairs.append([*_said(fields.pop(name)).rpartition(" : ")[::2]])
-    weights = ((_said(name), read_number(_said(weight))) for name, weight in pairs)
-    return [{"id": name.removesuffix(".safetensors"), "weight": w} for name, w in weights if name and w is not None]
-
-
-def _said(value: object) -> str:
-    """A word or number of JSON as text, "" for what holds others: that may be deeper than Python writes."""
-    return str(value) if isinstance(value, (str, int, float)) else ""
-
-
-def _json(text: str, kind: type):
-    """JSON of that type, or None."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, kind) else None
+def _take_resize(fields: dict[str, str], values: dict) -> None:
+    """A second pass to a size in pixels, where it has the first one's shape, as one by a factor."""
+    small, large = read_size(fields.get("Size", "")), read_size(fields.get("Hires resize", ""))
+    if "hires_scale" in values or not (small and large):
+        return
+    # A side of 0 follows from the other one.
+    factors = [large[side] / small[side] for side in small if small[side] and large[side]]
+    if factors and max(factors) - min(factors) < 0.01 * min(factors):
+        values["hires_scale"] = round(factors[0], 4)
+        del fields["Hires resize"]

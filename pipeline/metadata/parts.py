@@ -13,7 +13,8 @@ from lora.errors import InvalidRequest, TooLong
 MAX_BYTES, MAX_PARTS, MAX_ENTRIES = 20 * 2**20, 20_000, 500
 PNG, JPEG, EXIF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"Exif\0\0"
 ALLOWED = "a PNG, JPEG or WebP file"
-ORIENTATION, EXIF_IFD, USER_COMMENT = 0x0112, 0x8769, 0x9286
+ORIENTATION, EXIF_IFD, USER_COMMENT, CAMERA = 0x0112, 0x8769, 0x9286, (0x010E, 0x010F, 0x0110)
+GRAPH, ASCII = b"prompt:", b"ASCII\0\0\0"
 SCAN, END = b"\xda", b"\xd9"
 # In the data of a scan 0xFF is followed by 0, or by a mark of where to begin again; several may come before a marker.
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
@@ -94,7 +95,10 @@ def _webp(data: bytes) -> Iterator[Part]:
 
 
 def exif(data: memoryview) -> tuple[int, bytes]:
-    """Orientation, 1 to 8, and the user's comment of EXIF data: 1 and b"" where there is none that can be read."""
+    """Orientation, 1 to 8, and the user's comment of EXIF data: 1 and b"" where there is none that can be read.
+
+    A comment is also what ComfyUI writes where the camera would stand.
+    """
     block = bytes(data).removeprefix(EXIF)
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None:
@@ -114,6 +118,8 @@ def exif(data: memoryview) -> tuple[int, bytes]:
                     lists.append(place)
                 elif tag == USER_COMMENT and not comment:
                     comment = block[place : place + size] if size > 4 else value[:size]
+                elif tag in CAMERA and block[place : place + len(GRAPH)] == GRAPH and not comment:
+                    comment = ASCII + block[place + len(GRAPH) : place + size]
     except struct.error:
         pass
     return turned if 1 <= turned <= 8 else 1, comment

@@ -7,7 +7,7 @@ from pipeline.request.fields import Field
 from pipeline.request.request import FIELDS
 
 # Of the record's form. 1 had no version in it; older ones lack fields that came later.
-VERSION = 3
+VERSION = 4
 # Fields of a request that the record says in another form, or not at all.
 _OTHERWISE = {
     "adapters", "image", "mask", "mask_blur", "metadata", "normalize_adapters", "num_images", "strength",
@@ -33,7 +33,7 @@ class Details(TypedDict, total=False):
     began from noise; `mask` is the share of the pixels that were painted anew, None where all were, as is `mask_blur`;
     `embeddings` are the words of the prompts that are no tokens, with the file of each;
     `variation_seeds` are those of each picture, if there were any; `adapters` say how they fitted; `adapters_scale` is
-    what normalising came to; `timings` are seconds by stage.
+    what normalising came to; `text_layer` is the model's, as in Limits; `timings` are seconds by stage.
     """
 
     version: int
@@ -59,6 +59,7 @@ class Details(TypedDict, total=False):
     seeds: list[int]
     variation_seeds: list[int]
     profile: str
+    text_layer: int
     timings: dict[str, float]
 
 
@@ -83,7 +84,6 @@ def upgraded(stored: Mapping[str, Any]) -> Details:
     neutral = {field.name: field.neutral for field in FIELDS if field.neutral is not None}
     missing: dict[str, Any] = {
         "strength": None, "mask": None, "mask_blur": None, "variation_seeds": [], "hires": None, "tokens": {},
-        "clamped": [], "adapters": [], "adapters_scale": 1.0,
-        "embeddings": [],
+        "clamped": [], "adapters": [], "adapters_scale": 1.0, "embeddings": [],
     }  # fmt: skip
     return cast(Details, missing | neutral | dict(stored) | {"version": VERSION})

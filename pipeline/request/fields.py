@@ -157,19 +157,6 @@ class Whole(Number):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layers(Whole):
-    """Layers of the text encoder that are left out, which A1111 counts from 1."""
-
-    def written(self, value):
-        """One more."""
-        return value + 1
-
-    def read(self, text):
-        """One less."""
-        return None if (count := super().read(text)) is None else max(0, count - 1)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Seed(Whole):
     """A seed; -1 draws one."""
 
@@ -251,8 +238,14 @@ class Preset(Field):
     type = str
 
     def bounds(self, limits):
-        """The presets as they are written."""
-        return {"options": ", ".join(limits.schedulers)}
+        """The samplers, and the schedules that most of them take: all presets are many."""
+        names = limits.schedulers
+        # One whose name does not begin another's.
+        schedules = [name.removeprefix("UniPC ") for name in names if name.startswith("UniPC ")]
+        samplers = ", ".join(name for name in names if not name.endswith(tuple(f" {each}" for each in schedules)))
+        return {
+            "options": f"{samplers}; or with a schedule behind it: {', '.join(schedules)}" if schedules else samplers
+        }
 
     def check(self, given):
         """One that works; for another the message says what to use."""

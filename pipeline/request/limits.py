@@ -13,8 +13,9 @@ class Limits:
     """What a profile can paint, and what it paints where nothing is said. Sizes in pixels.
 
     `hires_size_max` bounds a side of the larger picture of the second pass, `clip_skip_max` the layers that a text
-    encoder can spare. `refused`: presets that do not work on this model, and in words what to use; `step_caps`: the
-    most steps of some; `upscalers` are what a second pass can enlarge by.
+    encoder can spare, and `text_layer` is the one that is read where none is left out, the last being 1: "Clip skip" of
+    A1111 and others counts so. `refused`: presets that do not work on this model, and in words what to use;
+    `step_caps`: the most steps of some; `upscalers` are what a second pass can enlarge by.
     """
 
     schedulers: tuple[str, ...]
@@ -29,6 +30,7 @@ class Limits:
     guidance_scale: float = 5.0
     guidance_rescale: float = 0.0
     clip_skip_max: int = 10
+    text_layer: int = 1
     refused: tuple[tuple[str, str], ...] = ()
     step_caps: tuple[tuple[str, int], ...] = ()
     upscalers: tuple[str, ...] = UPSCALERS

@@ -28,9 +28,22 @@ ADAPTER = {
 
 
 def without_tags(prompt: str) -> tuple[str, list[dict]]:
-    """The prompt without its <lora:id:weight:text_weight> tags, and these as entries of `adapters`."""
+    """The prompt without its <lora:id:text_weight:weight> tags, and these as entries of `adapters`.
+
+    Raises InvalidRequest for a dyn= in one.
+    """
     prompt, tags = adapter_tags(prompt)
-    return prompt, [{"id": name} | dict(zip(("weight", "text_weight"), numbers)) for name, numbers in tags]
+    for name, numbers in tags:
+        if len(numbers) > 2:
+            raise InvalidRequest("prompt tag", f"<lora:{name}:dyn={numbers[2]:g}>", "without dyn=: no rank is cut here")
+    return prompt, [tagged(*tag) for tag in tags]
+
+
+def tagged(name: str, numbers: Sequence[float]) -> dict:
+    """An entry of `adapters` for a tag's numbers, in A1111's order: the text encoders', the UNet's, a rank."""
+    if len(numbers) < 2:
+        return {"id": name} | dict(zip(("weight",), numbers))
+    return {"id": name, "weight": numbers[1], "text_weight": numbers[0]} | dict(zip(("rank",), numbers[2:]))
 
 
 def with_tags(adapters: object, tagged: list[dict]) -> object:

@@ -29,7 +29,7 @@ _TURNS = (
     Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
 )  # fmt: skip
 # All that Pillow is known to raise for a file that is damaged or lies about itself.
-_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 Mode = Literal["RGB", "L"]
 # In a mask, what is at least as light as this is white.
 WHITE = 128
@@ -62,13 +62,13 @@ class Picture:
             raise InvalidRequest(name, data, ALLOWED)
         if len(data) > MAX_BYTES:
             raise TooLong(name, f"{len(data) / 2**20:.0f} MB large", f"at most {MAX_BYTES // 2**20} MB")
-        form, bare, turned = _bare(data, name)
+        form, kept, turned = bare(data, name)
         try:
-            image = Image.open(io.BytesIO(bare), formats=(form,))
+            image = Image.open(io.BytesIO(kept), formats=(form,))
             # A JPEG decodes to a fraction of its size in less time and memory.
             image.draft(None, (2 * max(width, height),) * 2)
             fitted = _fitted(image, (width, height) if turned < 5 else (height, width), mode)
-        except _DAMAGED:
+        except DAMAGED:
             raise InvalidRequest(name, "damaged", ALLOWED) from None
         upright = fitted.transpose(_TURNS[turned - 2]) if turned > 1 else fitted
         return cls(width, height, upright.tobytes(), mode, read_marks(data, name))
@@ -82,7 +82,7 @@ class Picture:
 UNREAD = Picture(0, 0, b"")
 
 
-def _bare(data: bytes, name: str) -> tuple[str, bytes, int]:
+def bare(data: bytes, name: str) -> tuple[str, bytes, int]:
     """The format, the file with nothing in it but the first picture, and its orientation. Raises InvalidRequest."""
     form, parts = taken_apart(data, name)
     kept: list[bytes | memoryview] = []

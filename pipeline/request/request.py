@@ -18,7 +18,6 @@ from pipeline.request.fields import (
     Adapters,
     Choice,
     Given,
-    Layers,
     Number,
     PictureFile,
     Preset,
@@ -142,8 +141,8 @@ class GenerationRequest:
                written_as=(("pixels", "Lanczos"), ("latent", "Latent")))
     )  # fmt: skip
     clip_skip: int = row(
-        Layers(help="0 to {high}; 0 is the model's usual text layer (A1111's \"Clip skip\" less one)", low=0,
-               high="clip_skip_max", default=0, neutral=0, infotext="Clip skip")
+        Whole(help="0 to {high}; 0 is the model's usual text layer (A1111's \"Clip skip\" 1, or 2 of SDXL)", low=0,
+              high="clip_skip_max", default=0, neutral=0)
     )  # fmt: skip
     guidance_rescale: float = row(
         Number(help="{low} to {high}", low=0, high=1, own=True, neutral=0.0, infotext="Guidance rescale")
@@ -209,7 +208,7 @@ class GenerationRequest:
         """Check raw values as they come from a widget or a caller; those that are absent take the profile's default.
 
         `seed` -1 draws one. `image` and `mask` are the bytes of PNG, JPEG or WebP files. Adapters that the prompt names
-        as <lora:id:weight> or, where the text encoders have a weight of their own, <lora:id:weight:text_weight> come on
+        as <lora:id:weight> or, where the text encoders have a weight of their own, <lora:id:text_weight:weight> come on
         top of `adapters`; `wildcards` are the lists that __name__ draws from, `embeddings` those whose words count.
 
         Raises InvalidRequest, or what `find_adapter` raises for an id that it does not know; where more than one thing

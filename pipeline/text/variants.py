@@ -3,6 +3,7 @@
     {red|green} apple       one of them, drawn by the seed; nests
     __colour__ apple        a line of colour.txt; lines may hold variants and wildcards themselves
     <lora:ink:0.8>          put the adapter "ink" on at 0.8 (1 where no number stands)
+    <lora:ink:0.5:0.8>      in A1111's order: the text encoders at 0.5, the UNet at 0.8; also te=0.5, unet=0.8
 
 What is malformed or unknown stays as it is: text.
 """
@@ -20,7 +21,7 @@ MAX_CHARACTERS, MAX_DEPTH, MAX_WORK = 10_000, 10, 20_000
 
 Wildcards = Mapping[str, Sequence[str]]
 _SIGNS = re.compile(r"\\.|[{}|]|__[\w/-]{1,64}?__|[^\\{}|_]+|.", re.DOTALL)
-_TAG = re.compile(r"(?<!\\)<lora:([^<>:]+)((?::[+-]?[0-9]{0,4}\.?[0-9]{0,9}){0,2})>")
+_TAG = re.compile(r"(?<!\\)<lora:([^<>:]+)((?::(?:(?:te|unet|dyn)=)?[+-]?[0-9]{0,4}\.?[0-9]{0,9}){0,5})>")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ def finding(words: Iterable[str]) -> re.Pattern[str] | None:
 
 
 def adapter_tags(text: str) -> tuple[str, tuple[tuple[str, tuple[float, ...]], ...]]:
-    """The text without its `<lora:...>` tags, and the name and the numbers of each. Those inside { } stay."""
+    """The text without its `<lora:...>` tags, and the name and the numbers of each. Those inside { } stay.
+
+    The numbers are none, one for both, or those of the text encoders, of the UNet, and the rank of a `dyn=`.
+    """
     tags, at, depth, last = [], 0, 0, text.rfind("}")
 
     def take(match: re.Match) -> str:
@@ -57,7 +61,7 @@ def adapter_tags(text: str) -> tuple[str, tuple[tuple[str, tuple[float, ...]], .
         depth += text.count("{", at, match.start()) - text.count("}", at, match.start())
         at = match.start()
         try:
-            numbers = tuple(float(n) for n in match[2].split(":")[1:])
+            numbers = _numbers(match[2].split(":")[1:])
         except ValueError:
             return match[0]
         if depth > 0 and last >= match.end():
@@ -68,6 +72,19 @@ def adapter_tags(text: str) -> tuple[str, tuple[tuple[str, tuple[float, ...]], .
     # One space for the gap that a tag between two words leaves.
     rest = _TAG.sub(take, text)
     return (re.sub(" {2,}", " ", rest).strip() if tags else text), tuple(tags)
+
+
+def _numbers(parts: Sequence[str]) -> tuple[float, ...]:
+    """As `adapter_tags` gives them; a name counts before a place. Raises ValueError for what is malformed."""
+    placed = tuple(float(part) for part in parts if "=" not in part)
+    named = {name: float(number) for name, _, number in (part.partition("=") for part in parts if "=" in part)}
+    if len(placed) > 2:
+        raise ValueError
+    if not named:
+        return placed
+    text = named.get("te", placed[0] if placed else 1.0)
+    unet = named.get("unet", placed[1] if len(placed) > 1 else text)
+    return (text, unet, named["dyn"]) if "dyn" in named else (text, unet)
 
 
 def expand(text: str, seed: int, wildcards: Wildcards | None = None, field: str = "prompt") -> str:

@@ -96,3 +96,13 @@ def test_q3_the_functions_of_the_page_check_what_a_foreigner_sends(server):
         assert httpx.post(f"{server.url}/gradio_api/queue/join", json=body).status_code in (200, 400, 404, 422)
     server.wait_until(running=0, waiting=0)
     assert server.call("generate", [*GOOD[:5], 1])[-1][0] == "complete"
+
+
+@pytest.mark.parametrize("uses", ["/etc/passwd", ["/etc/passwd"], [{"weight": 1}], 7, {"id": "ink"}])
+def test_what_is_no_mix_is_refused_by_name_where_the_page_counts_too(server, uses):
+    config = httpx.get(f"{server.url}/config", timeout=30).json()
+    (count,) = (each["id"] for each in config["dependencies"] if each["api_name"] == "count")
+    data = {"fn_index": count, "data": ["a red apple", uses], "session_hash": "nobody"}
+    httpx.post(f"{server.url}/gradio_api/queue/join", json=data, timeout=30).raise_for_status()
+    told = httpx.get(f"{server.url}/gradio_api/queue/data?session_hash=nobody", timeout=30).text
+    assert ("adapters is" in told or "There is no adapter" in told) and "logged" not in told

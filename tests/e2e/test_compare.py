@@ -37,7 +37,8 @@ def test_a_cell_is_byte_for_byte_the_request_alone(client):
     drawn = Image.open(sheet)
     assert drawn.format == "PNG" and drawn.width > 128 and drawn.height > 128
     assert 'X Type: Style, X Values: "none, Ink", Y Type: Guidance, Y Values: "1, 5"' in drawn.text["parameters"]
-    assert Image.open(io.BytesIO(Path(compare(client, metadata=False)[0]).read_bytes())).text == {}
+    plain = Image.open(io.BytesIO(Path(compare(client, metadata=False)[0]).read_bytes()))
+    assert plain.text.keys() == {"XML:com.adobe.xmp"}
 
 
 def test_it_streams_cell_by_cell(client):

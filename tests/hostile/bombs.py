@@ -1,6 +1,8 @@
 """Picture files that mean harm: small to send, and large, long or deep for whoever opens them."""
 
+import gzip
 import io
+import json
 import struct
 import zlib
 from functools import cache
@@ -141,6 +143,36 @@ def specks(count: int = 100_000) -> bytes:
     """A PNG whose pixels lie in so many chunks of a byte."""
     body = zlib.compress(bytes(400 * (3 * 400 + 1)), 0)[:count]
     return PNG + header(400, 400) + b"".join(chunk(b"IDAT", bytes([b])) for b in body) + chunk(b"IEND", b"")
+
+
+def hidden(mark: bytes = b"stealth_pngcomp", claimed: int = 2**32 - 1, side: int = 2000, body: bytes = b"") -> bytes:
+    """A PNG with text in its lowest bits of alpha that claims to have so many; by default 200 MB once unpacked."""
+    body = body or gzip.compress(bytes(200 * 2**20), 9, mtime=0)
+    image = Image.new("RGBA", (side, side), (255, 255, 255, 254))
+    bits = "".join(f"{byte:08b}" for byte in mark + claimed.to_bytes(4, "big") + body[:400_000])
+    column, bits = Image.new("L", (side, -(-len(bits) // side))), bits.ljust(-(-len(bits) // side) * side, "0")
+    column.putdata([254 + int(bit) for bit in bits])
+    alpha = Image.new("L", (side, side), 254)
+    alpha.paste(column.transpose(Image.Transpose.TRANSPOSE), (0, 0))
+    image.putalpha(alpha)
+    return file(image)
+
+
+def plain(side: int = 5600) -> bytes:
+    """A PNG of 31 million pixels that says nothing, all of which have to be looked at to know it."""
+    return file(Image.new("RGBA", (side, side), (9, 9, 9, 255)), compress_level=1)
+
+
+def graph(kind: str = "circle", count: int = 1100) -> bytes:
+    """A PNG with a ComfyUI graph that leads in a circle, in which every node is a sampler, or that is deep."""
+    sampler = {"seed": 1, "steps": 9, "cfg": 1, "sampler_name": "euler"}
+    nodes = {
+        str(i): {"class_type": "X", "inputs": {"model": [str((i + 1) % count), 0], "samples": [str((i + 1) % count), 0]}
+                 | (sampler if kind == "samplers" or i == 0 else {})}
+        for i in range(count)
+    }  # fmt: skip
+    text = '{"class_type":' + '{"a":' * 15_000 if kind == "deep" else json.dumps(nodes, separators=(",", ":"))
+    return png(chunk(b"tEXt", b"prompt\0" + text.encode()))
 
 
 def deep_xmp(depth: int = 200_000) -> bytes:

@@ -15,7 +15,10 @@ BOMBS = {
     "canvas": bombs.wide_webp,
     "frames png": lambda: bombs.frames("PNG"), "frames webp": lambda: bombs.frames("WEBP"), "profile": bombs.profile,
     "cut": lambda: bombs.file(Image.new("RGB", (900, 900)), "JPEG")[:-99], "xmp": bombs.deep_xmp,
-    "specks": bombs.specks, **{kind: (lambda kind=kind: bombs.many(kind)) for kind in ("PNG", "JPEG", "WEBP")},
+    "specks": bombs.specks, "hidden": bombs.hidden, "hidden colours": lambda: bombs.hidden(b"stealth_rgbcomp"),
+    "nothing hidden": bombs.plain, "circle": bombs.graph, "samplers": lambda: bombs.graph("samplers", 700),
+    "deep": lambda: bombs.graph("deep"), "nodes": lambda: bombs.graph("circle", 100_000),
+    **{kind: (lambda kind=kind: bombs.many(kind)) for kind in ("PNG", "JPEG", "WEBP")},
 }  # fmt: skip
 
 

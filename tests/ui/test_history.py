@@ -240,10 +240,10 @@ def test_a_picture_dropped_on_the_page_restores_everything(visit):
 
 def test_what_a_dropped_picture_has_that_is_not_here_is_said(visit):
     here = visit()
-    words = "a castle <lora:gone:0.5>\nSteps: 3, Sampler: Restart, Seed: 9, Model: <b>x</b>"
+    words = "a castle <lora:gone:0.5>\nSteps: 3, Sampler: DPM adaptive, Seed: 9, Model: <b>x</b>"
     said = drop(here, "castle.png", png(words).getvalue())
     assert "Restored, but not all of it" in said and "'gone', weight 0.5 is missing" in said
-    assert "scheduler is 'Restart'" in said and "'<b>x</b>'" in said
+    assert "scheduler is 'DPM adaptive'" in said and "'<b>x</b>'" in said
     assert here.page.input_value("#prompt textarea") == "a castle"
     assert here.page.input_value(".seed-number") == "9"
     assert "does not say how it was made" in drop(here, "plain.png", png().getvalue())

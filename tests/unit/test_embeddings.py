@@ -12,6 +12,8 @@ from lora.embeddings import MAX_VECTORS, read_embedding
 from lora.errors import AtelierError, InvalidRequest, UnreadableAdapter
 from lora.library import Library, describe
 from pipeline.engine import Engine
+from pipeline.metadata import infotext
+from pipeline.metadata.restore import restore
 from pipeline.profiles import load_profile
 from pipeline.request.request import GenerationRequest
 from pipeline.text.conditioning import Conditioner, encode
@@ -204,3 +206,19 @@ def test_a_request_knows_the_words_of_all_its_variants(engine, service):
     told = [bool(request.embeddings) for request in made]
     assert told == ["my-cat" in str(request.texts) for request in made] and len(set(told)) == 2
     assert create("tommy-cats").embeddings == ()
+
+
+def test_a_picture_says_its_words_and_which_are_not_here(service):
+    said = details(service, prompt="a my-cat, my-dog", adapters=[{"id": "ink", "weight": 0.5}])
+    text = infotext.write(said)
+    assert 'TI hashes: "my-dog: ' in text and ", my-cat: " in text
+    values, notes = restore(text, service.facts.limits, service.library.all(), "custom")
+    assert values["prompt"] == "a my-cat, my-dog" and notes == []
+    *_, notes = restore(text, service.facts.limits, (), "custom")
+    assert "The embedding 'my-cat' is missing here; its word is read as any other." in notes
+    other = text.replace(service.library.find("my-cat").sha256[:12], "0" * 12)
+    *_, notes = restore(other, service.facts.limits, service.library.all(), "custom")
+    assert len(notes) == 1 and "another file here" in notes[0]
+    theirs = 'cat\nSteps: 3, Sampler: Euler, Seed: 1, TI hashes: "easynegative: c74b4e810b03", Version: v1.6.0'
+    *_, notes = restore(theirs, service.facts.limits, service.library.all(), "custom")
+    assert "'easynegative' is missing" in " ".join(notes)

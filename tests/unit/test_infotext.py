@@ -29,12 +29,12 @@ HIRES = {"scale": 1.5, "width": 192, "height": 96, "steps": 10, "strength": 0.4,
 
 def test_it_reads_as_a1111_writes():
     details = DETAILS | {"negative_prompts": ["blurry"], "adapters": [USE], "scheduler": "DPM++ 2M SGM uniform",
-                         "clip_skip": 1, "hires": HIRES}  # fmt: skip
+                         "clip_skip": 1, "hires": HIRES, "text_layer": 1}  # fmt: skip
     assert write(details) == (
         "a red apple <lora:ink:0.8>\nNegative prompt: blurry\n"
         "Steps: 25, Sampler: DPM++ 2M, Schedule type: SGM Uniform, CFG scale: 3, Seed: 7, Size: 128x64, "
         "Model: embedded, Clip skip: 2, Denoising strength: 0.4, Hires upscale: 1.5, Hires steps: 10, "
-        'Hires upscaler: Lanczos, Lora hashes: "ink: abababababab", Version: LoRA Atelier'
+        'Hires upscaler: Lanczos, Lora hashes: "ink: abababababab", Version: LoRA Atelier 2'
     )
 
 
@@ -56,8 +56,9 @@ def expected(details: dict) -> dict:
     values = {"prompt": details["prompts"][0], "negative_prompt": details["negative_prompts"][0],
               "seed": details["seeds"][0]}  # fmt: skip
     values |= {name: details[name] for name in ("width", "height", "steps", "guidance_scale", "scheduler")}
-    usual = {"guidance_rescale": 0, "guidance_start": 0, "guidance_end": 1, "eta": 0, "clip_skip": 0, "strength": None}
-    values |= {name: details[name] for name in usual if details[name] != usual[name]}
+    usual = {"guidance_rescale": 0, "guidance_start": 0, "guidance_end": 1, "eta": 0, "clip_skip": 0, "strength": None,
+             "rng": "own", "ensd": 0}  # fmt: skip
+    values |= {name: details[name] for name in usual if details.get(name, usual[name]) != usual[name]}
     if hires:
         values |= {f"hires_{name}": hires[name] for name in ("scale", "steps", "strength", "upscaler")}
     adapters = []
@@ -70,7 +71,8 @@ def expected(details: dict) -> dict:
 SIGNS = ["\n", '"', "'", ",", ":", "\\", "<lora:ink:1>", "<lora:", ">", "(a:1.2)", "{", "}", "[", "]", "  ", " ", "é",
          "猫", "Negative prompt: ", "\nNegative prompt:", "\nSteps: 3, Sampler: Euler, CFG scale: 2",
          "Steps: 1", "\t", "\r", "apple", "Exact prompt: ", "null", '{"prompt": "x"}']  # fmt: skip
-PRESETS = ["Euler", "Euler a", "DPM++ 2M Karras", "DPM++ 2M SDE exponential", "DDIM SGM uniform", "Heun beta",
+PRESETS = ["Euler", "Euler a normal", "LMS DDIM uniform",
+           "DPM++ 2M Karras", "DPM++ 2M SDE exponential", "DDIM SGM uniform", "Heun beta",
            "DPM++ SDE AYS", "LCM"]  # fmt: skip
 
 
@@ -88,12 +90,13 @@ def random_details(draw) -> dict:
         "prompts": [text()], "negative_prompts": [text()], "adapters": uses, "scheduler": draw(PRESETS),
         "seeds": [draw([0, 7, 2**32 - 1])], "guidance_scale": draw([3.0, 0.0, 7.5, 30 * draw(float)]), "hires": hires,
         "guidance_start": share(), "guidance_end": share() or 1.0, "eta": share(), "guidance_rescale": share(),
-        "strength": draw([None, 0.3, share()]), "clip_skip": draw([0, 1, 5]),
+        "strength": draw([None, 0.3, share()]), "clip_skip": draw([0, 1, 5]), "rng": draw(["own", "cpu", "nv"]),
+        "ensd": draw([0, 31337]), **draw([{}, {"text_layer": 1}, {"text_layer": 2}]),
     }  # fmt: skip
 
 
 def comes_back(details: dict) -> None:
-    read = parse(write(details))
+    read = parse(write(details), text_layer=details.get("text_layer", 2))
     other = read.pop("other")
     assert read == expected(details)
     assert set(other) <= {"Model", "Version", "Lora hashes"} and other["Model"] == "embedded"
@@ -132,6 +135,7 @@ def test_a1111_is_read():
         "adapters": [{"id": "ink", "weight": 0.5}, {"id": "gloss", "weight": 1, "text_weight": 0.25}],
         "steps": 20, "scheduler": "DPM++ 2M AYS", "guidance_scale": 7.5, "seed": 965400086, "width": 512,
         "height": 768, "hires_strength": 0.7, "clip_skip": 1, "hires_scale": 2.0, "hires_upscaler": "latent",
+        "rng": "nv",
         "other": {"Model hash": "6ce0161689", "Model": "v1-5-pruned", "Lora hashes": "ink: 1234",
                   "Version": "v1.9.4"},
     }  # fmt: skip
@@ -194,7 +198,7 @@ def test_a_picture_says_how_to_paint_it_again(painted):
               "hires_scale": 1.5}  # fmt: skip
     generation = painted(**values)
     for png in generation.images:
-        read = parse(parameters(png))
+        read = parse(parameters(png), text_layer=2)
         read.pop("other")
         assert painted(**read).images == (png,)
 
@@ -218,4 +222,4 @@ def test_an_independent_reader_finds_everything(painted, tmp_path):
     (sampler,) = info.samplers
     assert sampler.name == "DPM++ 2M" and {model.name for model in info.models} == {"custom"}
     assert sampler.parameters == {"scheduler": "Karras", "cfg_scale": "5.5", "seed": "3", "steps": "2"}
-    assert info.metadata == {"Size": "64x64", "Version": "LoRA Atelier"}
+    assert info.metadata == {"Size": "64x64", "Version": "LoRA Atelier 2"}

@@ -14,7 +14,7 @@ from lora.formats import KEY
 from lora.inspection import _by_names, one_line, top_tags, triggers
 from lora.names import Names, plain
 from pipeline.families import known_marks
-from pipeline.metadata import infotext
+from pipeline.metadata import infotext, names
 from pipeline.metadata.infotext import MAX_INFOTEXT
 from pipeline.metadata.restore import restore
 from pipeline.profiles import EMBEDDED_PROFILE
@@ -61,6 +61,13 @@ READERS = {
     "infotext": (infotext.parse, MAX_INFOTEXT), "last line": (lambda v: infotext.parse("a\n" + v), MAX_INFOTEXT - 2),
     "fields": (lambda v: infotext.parse("a\nSteps: 1, Sampler: x, Seed: 1, " + v), MAX_INFOTEXT - 99),
     "fooocus": (lambda v: infotext.parse(json.dumps({"prompt": v, "resolution": v, "lora_1": v, v: v})), 20_000),
+    "graph": (lambda v: infotext.parse(json.dumps({"1": {"class_type": v, "inputs": {"text": v}}})), 20_000),
+    "novelai": (lambda v: infotext.parse(json.dumps({"Comment": json.dumps({"prompt": v, "uc": v})})), 10_000),
+    "invokeai": (lambda v: infotext.parse(json.dumps({"app_id": "", "image": {"prompt": v, "sampler": v}})), 20_000),
+    "command": (lambda v: infotext.parse('"a" ' + v + " -s 1 -S 1"), MAX_INFOTEXT - 99),
+    "options": (lambda v: infotext.parse('"a"' + " -s 1" * 99 + v), MAX_INFOTEXT - 999),
+    "in json": (lambda v: infotext.parse(f"a\nSteps: 1, Sampler: x, Civitai resources: [{v}"), MAX_INFOTEXT - 99),
+    "sampler": (names.preset, MAX_INFOTEXT),
     "hashes": (hashes, MAX_INFOTEXT - 99), "quoted hashes": (quoted, MAX_INFOTEXT - 99),
     "recall": (lambda v: restore(v, LIMITS, [INK], "embedded"), MAX_INFOTEXT), "tags": (adapter_tags, MB),
     "expand": (lambda v: expand(v, 1, COLOURS), 100_000), "combinations": (lambda v: combinations(v, COLOURS), 100_000),

@@ -17,7 +17,7 @@ from pipeline.engine import Engine
 from pipeline.profiles import load_profile
 from pipeline.request.mix import adapter_mix
 from pipeline.request.request import GenerationRequest
-from tests.adapters import library_with
+from tests.adapters import known, library_with
 from tests.weights import same, snapshot
 
 
@@ -109,15 +109,15 @@ def test_a_mix_that_tends_to_burn_is_said(model):
 )  # fmt: skip
 def test_q2_the_ways_to_use_an_adapter_are_checked(values, field):
     with pytest.raises(InvalidRequest) as caught:
-        adapter_mix([{"id": "ink", **values}], lambda name: name)
+        adapter_mix([{"id": "ink", **values}], known)
     assert f"adapters[0].{field}" in str(caught.value) or f"adapters[0] {field}" in str(caught.value)
     assert len(str(caught.value)) < 250
 
 
 def test_all_ways_to_use_an_adapter_arrive():
     values = {"id": "ink", "weight": -1, "text_weight": 0, "blocks": {"up": 0, "down": 0.5}, "start": 0.25, "end": 0.75}
-    (use,) = adapter_mix([values], lambda name: name)
-    assert use == AdapterUse("ink", -1.0, 0.0, (("down", 0.5), ("up", 0.0)), 0.25, 0.75)
+    (use,) = adapter_mix([values], known)
+    assert use == AdapterUse(known("ink"), -1.0, 0.0, (("down", 0.5), ("up", 0.0)), 0.25, 0.75)
 
 
 def test_i2_the_engine_merges_at_the_boundary_steps_only(tiny_sdxl, tmp_path, monkeypatch):

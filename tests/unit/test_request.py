@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lora.errors import AtelierError, InvalidRequest, UnknownAdapter
 from pipeline.request.request import GenerationRequest, Limits
 from pipeline.text.variants import MAX_CHARACTERS
+from tests.adapters import known
 
 LIMITS = Limits(schedulers=("Euler", "DDIM"), scheduler="Euler", width=128, height=128, size_min=64, size_max=256)
 FIELDS = [
@@ -126,9 +127,7 @@ def test_q2_message_names_field_and_range(field, value, allowed):
 @pytest.mark.parametrize("weight", [3, -2.5, math.nan, "1", None, True])
 def test_adapter_weights_are_checked(weight):
     with pytest.raises(InvalidRequest, match=r"adapters\[0\].weight"):
-        GenerationRequest.create(
-            {"prompt": "x", "adapters": [{"id": "a", "weight": weight}]}, LIMITS, lambda name: name
-        )
+        GenerationRequest.create({"prompt": "x", "adapters": [{"id": "a", "weight": weight}]}, LIMITS, known)
 
 
 def test_an_unknown_adapter_key_is_not_silently_ignored():
@@ -144,12 +143,17 @@ def test_an_unknown_adapter_is_named():
 def test_adapters_in_the_prompt_have_a_weight_and_one_for_the_text():
     def use(tag):
         values = {"prompt": f"a cat <lora:{tag}>"}
-        (use,) = GenerationRequest.create(values, LIMITS, lambda name: name).adapters
-        return use.adapter, use.weight, use.text_weight
+        (use,) = GenerationRequest.create(values, LIMITS, known).adapters
+        return use.adapter.id, use.weight, use.text_weight
 
     assert use("ink") == ("ink", 1.0, None) and use("ink:0.8") == ("ink", 0.8, None)
-    assert use("ink:0.8:-0.5") == ("ink", 0.8, -0.5) and use("ink:0:2") == ("ink", 0.0, 2.0)
-    for tag, field in (("ink:3", "weight"), ("ink:1:-2.5", "text_weight")):
+    # A1111's order: the text encoders', the UNet's.
+    assert use("ink:-0.5:0.8") == ("ink", 0.8, -0.5) and use("ink:2:0") == ("ink", 0.0, 2.0)
+    assert use("ink:te=-0.5:unet=0.8") == use("ink:-0.5:unet=0.8") == ("ink", 0.8, -0.5)
+    assert use("ink:te=0.5") == ("ink", 0.5, 0.5) and use("ink:unet=0.5") == ("ink", 0.5, 1.0)
+    with pytest.raises(InvalidRequest, match="prompt tag is '<lora:ink:dyn=4>', but must be without dyn="):
+        use("ink:1:dyn=4")
+    for tag, field in (("ink:3", "weight"), ("ink:-2.5:1", "text_weight")):
         with pytest.raises(InvalidRequest, match=f"{field} is .* -2 to 2"):
             use(tag)
 

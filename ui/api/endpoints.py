@@ -45,7 +45,8 @@ def add_endpoints(service: GenerationService, history: History) -> None:
 
     def adapters() -> list[dict]:
         """List the styles that can be put on: id, name, source, triggers, rank, parameters, size, licence, when added,
-        kind, words, preview. An embedding is no style but a word of the prompt. Files that have come into the host's folder since then are among them.
+        kind, words, preview. An embedding is no style but a word of the prompt. Files that have come into the host's
+        folder since then are among them.
         """
         service.library.refresh()
         return with_previews(service.library.all())

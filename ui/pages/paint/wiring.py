@@ -54,9 +54,11 @@ def add_counter(service: GenerationService, widgets: Widgets) -> None:
     """Keep the line under the prompt true while its visitor types or puts styles on."""
     prompt, styles, counter = widgets.fields["prompt"], widgets.fields["adapters"], widgets.counter
 
-    def count(text: str, uses: list[dict], request: gr.Request) -> dict:
+    def count(text: object, uses: object, request: gr.Request) -> dict:
+        # Any program may call it; what is no mix is refused by name.
+        ids = [use.get("id") if isinstance(use, dict) else use for use in uses] if isinstance(uses, list) else uses
         try:
-            return service.tokenize(text, [use["id"] for use in uses or ()], request.session_hash)
+            return service.tokenize(text, ids or [], request.session_hash)
         except Exception as error:
             return {"error": sentence(error)}
 
