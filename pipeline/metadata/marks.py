@@ -4,7 +4,7 @@ The European AI Act (article 50) asks for a mark that machines can read. IPTC's 
 (https://cv.iptc.org/newscodes/digitalsourcetype/), in the XMP packet of a PNG, JPEG or WebP file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree import ElementTree
@@ -117,23 +117,24 @@ def _understood(xmp: bytes) -> Marks:
         root = ElementTree.fromstring(xmp.strip(b"\0 \r\n\t"))
     except (ElementTree.ParseError, ValueError, LookupError):
         return Marks()
-    found: dict[str, Any] = {}
     names = {f"{{{_SPACES[space]}}}{name}": field for field, space, name, _ in _OWNERS}
-    for name, words in _properties(root):
-        if name == f"{{{_IPTC}}}DigitalSourceType":
-            found.setdefault("source", words.rpartition("/")[2][:80])
-        elif name in names:
-            found.setdefault(names[name], words)
+    names[f"{{{_IPTC}}}DigitalSourceType"] = "source"
+    found: dict[str, Any] = {}
+    for name, words in _properties(root, names):
+        found.setdefault(names[name], words)
+    if "source" in found:
+        found["source"] = found["source"].rpartition("/")[2]
     return Marks(**found)
 
 
-def _properties(root: ElementTree.Element) -> Iterator[tuple[str, str]]:
-    """Name and words of each property, written as an attribute, as text or as a list."""
+def _properties(root: ElementTree.Element, wanted: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Name and words of the properties of these names, each written as an attribute, as text or as a list."""
     for element in root.iter():
-        for name, words in element.attrib.items():
-            yield name, _short(words)
-        own = [element.text or "", *(item.text or "" for item in element.iter(f"{{{_RDF}}}li"))]
-        if (words := ", ".join(filter(None, map(str.strip, own[:10])))) or element.get(f"{{{_RDF}}}resource"):
+        for name in element.attrib.keys() & wanted:
+            yield name, _short(element.attrib[name])
+        if element.tag in wanted:
+            own = [element.text or "", *(item.text or "" for item in element.iter(f"{{{_RDF}}}li"))]
+            words = ", ".join(filter(None, map(str.strip, own[:10])))
             yield element.tag, _short(words or element.get(f"{{{_RDF}}}resource", ""))
 
 

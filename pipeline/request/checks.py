@@ -76,9 +76,8 @@ def scheduler(value: object, limits: Limits) -> str:
     names = limits.schedulers
     if isinstance(value, str) and value in names:
         return value
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
     instead = dict(limits.refused).get(value) if isinstance(value, str) else None
-    raise InvalidRequest("scheduler", value, instead or "one of " + ", ".join(names[:12]) + more)
+    raise InvalidRequest("scheduler", value, instead or f"one of {limits.presets}")
 
 
 def steps(field: str, value: object, preset: object, limits: Limits, low: int = 1) -> int:

@@ -238,14 +238,8 @@ class Preset(Field):
     type = str
 
     def bounds(self, limits):
-        """The samplers, and the schedules that most of them take: all presets are many."""
-        names = limits.schedulers
-        # One whose name does not begin another's.
-        schedules = [name.removeprefix("UniPC ") for name in names if name.startswith("UniPC ")]
-        samplers = ", ".join(name for name in names if not name.endswith(tuple(f" {each}" for each in schedules)))
-        return {
-            "options": f"{samplers}; or with a schedule behind it: {', '.join(schedules)}" if schedules else samplers
-        }
+        """The presets as they are written."""
+        return {"options": limits.presets}
 
     def check(self, given):
         """One that works; for another the message says what to use."""

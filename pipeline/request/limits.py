@@ -34,3 +34,12 @@ class Limits:
     refused: tuple[tuple[str, str], ...] = ()
     step_caps: tuple[tuple[str, int], ...] = ()
     upscalers: tuple[str, ...] = UPSCALERS
+
+    @property
+    def presets(self) -> str:
+        """The schedulers in words: samplers, and the schedules that most of them take. All together are hundreds."""
+        # Of a sampler whose name does not begin another's.
+        schedules = [name.removeprefix("UniPC ") for name in self.schedulers if name.startswith("UniPC ")]
+        ends = tuple(f" {schedule}" for schedule in schedules)
+        samplers = ", ".join(name for name in self.schedulers if not ends or not name.endswith(ends))
+        return f"{samplers}; or with a schedule behind it: {', '.join(schedules)}" if schedules else samplers

@@ -4,6 +4,7 @@ import asyncio
 import io
 import re
 import struct
+import time
 import zlib
 
 import pytest
@@ -109,6 +110,12 @@ def test_what_other_tools_wrote_is_read(form):
 )  # fmt: skip
 def test_what_is_no_packet_says_nothing(xmp):
     assert read_marks(file("JPEG" if len(xmp) < 60_000 else "PNG", xmp)) == UNMARKED
+
+
+def test_xmp_that_is_deep_takes_no_time():
+    start = time.process_time()
+    assert read_marks(file("JPEG", b"<a>" * 9000 + b"</a>" * 9000)) == UNMARKED
+    assert time.process_time() - start < 0.5
 
 
 def test_words_are_cut_and_cannot_change_the_packet():
