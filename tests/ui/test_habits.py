@@ -97,10 +97,15 @@ def test_the_last_picture_stays_until_the_next_and_returns_after_cancel(visit):
     here.paint("a red apple", Steps=2)
     here.until("done")
     title, source = page.inner_text(".label-title"), page.get_attribute(".cell img", "src")
+    # Somebody else is painted for, so that there is no preview for as long as it takes to look.
+    other = visit()
+    other.paint("a dog", Steps=150, Pictures=4)
+    other.until("painting")
     here.paint("a cat", Steps=150, Pictures=4)
     stale = "(source) => document.querySelector('.frame.stale .cell img')?.getAttribute('src') === source"
     page.wait_for_function(stale, arg=source)
     assert not page.is_visible(".lesson")
+    other.page.click("#cancel")
     page.wait_for_selector(".frame:not(.stale) .cell img.unfinished")
     page.click("#cancel")
     here.until("cancelled")
