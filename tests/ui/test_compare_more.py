@@ -91,3 +91,19 @@ def test_what_is_finished_of_a_comparison_stays_on_the_page_and_in_the_history(v
     page.click("role=tab[name=History]")
     page.wait_for_selector(".kept img")
     assert page.locator(".kept").count() == 1 and not here.complaints
+
+
+def test_among_many_schedulers_one_finds_those_that_one_means(visit):
+    page = visit().page
+    page.click('button[role="tab"]:has-text("Compare")')
+    page.get_by_label("Across", exact=True).select_option("scheduler")
+    group = page.get_by_role("group", name="Scheduler")
+    assert group.locator(".chip:visible").count() > 200
+    group.get_by_label("Find among these").fill("2m karras")
+    names = group.locator(".chip:visible").all_inner_texts()
+    assert "DPM++ 2M Karras" in names and all("2M" in name and "Karras" in name for name in names)
+    group.get_by_text("DPM++ 2M Karras", exact=True).click()
+    page.reload()
+    page.click('button[role="tab"]:has-text("Compare")')
+    first = page.get_by_role("group", name="Scheduler").locator(".chip").first
+    assert first.inner_text() == "DPM++ 2M Karras" and first.get_attribute("aria-pressed") == "true"

@@ -1,6 +1,8 @@
 // @ts-check
 /** @typedef {"x" | "y" | "z"} Side */
 const PICKED = { adapter: "styles", scheduler: "schedulers" };
+// More than these are not seen at a glance.
+const MANY = 24;
 const SIDES = { x: "Across", y: "Down", z: "Pages" };
 /** @type {Record<string, string>} */
 const HINTS = {
@@ -50,12 +52,34 @@ function options(axis) {
   return [["", "No style"], ...props.styles.map((style) => [style.id, style.name])];
 }
 
+/** @param {HTMLElement} box */
+function finder(box) {
+  const field = make("input", "axis-find");
+  Object.assign(field, { type: "search", placeholder: "Find, such as 2M Karras", autocomplete: "off", spellcheck: false });
+  field.setAttribute("aria-label", "Find among these");
+  field.addEventListener("input", () => {
+    const words = field.value.toLowerCase().split(/\s+/);
+    for (const chip of findAll(box, ".chip")) {
+      const name = (chip.textContent || "").toLowerCase();
+      chip.hidden = !words.every((word) => name.includes(word));
+    }
+  });
+  return field;
+}
+
 /** @param {Side} side */
 function picks(side) {
   const box = make("div", "axis-picks");
   box.setAttribute("role", "group");
   box.setAttribute("aria-label", given.names[value[`${side}_axis`]]);
-  for (const [id, name] of options(value[`${side}_axis`])) {
+  const offered = options(value[`${side}_axis`]);
+  const chosen = (/** @type {string} */ id) => Number(value[`${side}_values`].includes(id));
+  // Of many those that are on stand first, and the others are found by their letters.
+  if (offered.length > MANY) {
+    offered.sort(([a], [b]) => chosen(b) - chosen(a));
+    box.append(finder(box));
+  }
+  for (const [id, name] of offered) {
     const chip = press("chip", name, () => {
       const on = value[`${side}_values`].includes(id);
       value[`${side}_values`] = on
