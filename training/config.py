@@ -56,6 +56,16 @@ class TrainingConfig:
     alpha: float | None = _number(None, 1e-3, 1024, "scale alpha / rank of the update; the rank itself if not given")
     rslora: bool = _plain(False, "scale by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv:2312.03732)")
     dora: bool = _plain(False, "learn direction and length apart (Liu et al. 2024, arXiv:2402.09353)")
+    timestep_rank: bool = _plain(
+        False,
+        "for few pictures: the noisier a time step, the fewer ranks learn there, from an orthogonal start (T-LoRA, "
+        "Soboleva et al. 2025, arXiv:2507.05964); the file is an ordinary one, whose ranks all act at every step of a "
+        "painting, where the paper masks them again",
+    )
+    min_rank: int = _number(1, 1, 256, "with --timestep-rank, ranks that learn at the noisiest step")
+    rank_power: float = _number(
+        1.0, 0.1, 10, "with --timestep-rank, how they fall: by (1 - t / T) to this power; more is sooner"
+    )
     min_snr_gamma: float | None = _number(
         None, 0.1, 100, "weigh time steps by min(SNR, gamma) (Hang et al. 2023, arXiv:2303.09556); 5 is usual"
     )
@@ -85,6 +95,11 @@ class TrainingConfig:
             object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
         if not (self.captions or self.trigger):
             raise InvalidRequest("trigger", None, "a word when there are no captions")
+        if self.timestep_rank and self.dora:
+            # Its lengths are those of the whole update.
+            raise InvalidRequest("dora", True, "false with timestep_rank")
+        if self.timestep_rank and self.min_rank > self.rank:
+            raise InvalidRequest("min_rank", self.min_rank, f"at most the rank, {self.rank}")
 
     @property
     def scale_alpha(self) -> float:

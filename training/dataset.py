@@ -66,17 +66,23 @@ def _pictures(field: str, folder: Path) -> list[Path]:
 
 
 def _caption(file: Path, trigger: str) -> str:
-    if not file.exists():
+    return caption_of(file.read_bytes() if file.exists() else None, file.name, trigger)
+
+
+def caption_of(text: bytes | None, name: str, trigger: str) -> str:
+    """What a caption's file says, on one line; "" where there is none, but a trigger. Raises InvalidRequest with its
+    `name`.
+    """
+    if text is None:
         if trigger:
             return ""
-        raise InvalidRequest("captions", f"missing {file.name}", "one text file for each picture, or give a trigger")
-    text = file.read_bytes()
+        raise InvalidRequest("captions", f"missing {name}", "one text file for each picture, or give a trigger")
     if len(text) > MAX_CAPTION:
-        raise InvalidRequest("captions", f"{file.name} of {len(text)} bytes", f"at most {MAX_CAPTION} bytes each")
+        raise InvalidRequest("captions", f"{name} of {len(text)} bytes", f"at most {MAX_CAPTION} bytes each")
     try:
         return " ".join(text.decode("utf-8-sig").split())
     except UnicodeDecodeError:
-        raise InvalidRequest("captions", file.name, "text in UTF-8") from None
+        raise InvalidRequest("captions", name, "text in UTF-8") from None
 
 
 def open_picture(file: Path, field: str = "images") -> Image.Image:

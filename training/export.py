@@ -27,8 +27,8 @@ class TrainedAdapter:
     share: float
     seconds: float
 
-    def save(self, path: Path) -> None:
-        """Write the file. The same adapter gives the same bytes: the safetensors package shuffles the metadata."""
+    def data(self) -> bytes:
+        """The file. The same adapter gives the same bytes: the safetensors package shuffles the metadata."""
         header: dict[str, object] = {"__metadata__": dict(sorted(self.metadata.items()))}
         bodies, start = [], 0
         for name in sorted(self.tensors):
@@ -39,8 +39,12 @@ class TrainedAdapter:
             start = end
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text + b"".join(bodies)
+
+    def save(self, path: Path) -> None:
+        """Write the file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(bodies))
+        path.write_bytes(self.data())
 
 
 def file_metadata(

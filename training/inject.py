@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 from peft import LoraConfig
-from peft.tuners.lora import LoraModel
+from peft.tuners.lora import LoraLayer, LoraModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
 from torch import nn
@@ -41,6 +41,8 @@ def injected(modules: Mapping[str, nn.Module], config: TrainingConfig) -> Iterat
             for component, module in modules.items():
                 module.eval()
                 tuners.append(LoraModel(module, lora_config(config, component), NAME))
+                if config.timestep_rank and not is_text(component):
+                    _start_orthogonal(module)
         for parameter in trainable(modules).values():
             parameter.data = parameter.data.float()
         yield
@@ -52,6 +54,54 @@ def injected(modules: Mapping[str, nn.Module], config: TrainingConfig) -> Iterat
             parameter.grad = None
         for part, mode in modes:
             part.training = mode
+
+
+def _start_orthogonal(module: nn.Module) -> None:
+    """The rows of each layer's A at right angles: so a rank that is masked takes nothing of the others with it.
+
+    They are as long as PEFT's own (Kaiming), so that a learning rate means the same. Soboleva et al. start B orthogonal
+    too and subtract the first B A from then on: that would be a file of twice the rank. Here B starts at zero as ever.
+    """
+    for layer in _lora_layers(module):
+        weight = cast(torch.Tensor, layer.lora_A[NAME].weight)
+        # Drawn on the CPU, where the seed counts.
+        weight.data.copy_(nn.init.orthogonal_(torch.empty(weight.shape), gain=3**-0.5))
+
+
+@contextmanager
+def masked_ranks(module: nn.Module, masks: torch.Tensor | None) -> Iterator[None]:
+    """Of each layer's inner numbers only those that `masks`, N x rank of 0 and 1, leaves to the N pictures of a pass.
+
+    All of them where there are no masks.
+    """
+
+    def mask(layer: nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
+        assert masks is not None
+        own = masks.to(output.dtype)
+        return output * (own[:, :, None, None] if output.ndim == 4 else own[:, None])
+
+    layers = [] if masks is None else [layer.lora_A[NAME] for layer in _lora_layers(module)]
+    hooks = [layer.register_forward_hook(mask) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def rank_masks(steps: torch.Tensor, total: int, config: TrainingConfig) -> torch.Tensor | None:
+    """N x rank of 1 for the ranks that learn at the time steps `steps` (0 to total - 1), else 0 (Soboleva et al. 2025,
+    arXiv:2507.05964): the first min_rank + (rank - min_rank) * ((T - t) / T) ** power, rounded down. None where all do.
+    """
+    if not config.timestep_rank:
+        return None
+    share = ((total - steps.double()) / total) ** config.rank_power
+    ranks = (config.min_rank + (config.rank - config.min_rank) * share).floor()
+    return (torch.arange(config.rank, device=steps.device) < ranks[:, None]).float()
+
+
+def _lora_layers(module: nn.Module) -> list[LoraLayer]:
+    return [part for part in module.modules() if isinstance(part, LoraLayer)]
 
 
 @contextmanager

@@ -1,10 +1,15 @@
 """The training loop: a generator of steps that ends in a TrainedAdapter and leaves the base as it found it."""
 
 import dataclasses
+import io
 import math
 import os
+import pickle
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +18,7 @@ from diffusers.optimization import get_scheduler
 from PIL import Image
 from torch import nn
 
-from lora.errors import AdapterError, InvalidRequest
+from lora.errors import AdapterError, Described, InvalidRequest
 from pipeline.families import Components
 from training.config import TrainingConfig
 from training.dataset import Example
@@ -22,8 +27,15 @@ from training.inject import adapter_state, injected, quick_attention, trainable
 from training.objective import Objective, adapted
 
 MAX_NORM = 1.0
+# To predict nothing at all costs about 1.
+MAX_LOSS = 100.0
 # Decide what is written, not what is learnt: a finished run may be written again with others.
 WRITTEN = ("export_scale", "title", "description", "license")
+UNREADABLE = (
+    ValueError, TypeError, LookupError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile,
+    pickle.UnpicklingError,
+)  # fmt: skip
+KEYS = {"config", "losses", "rng", "weights", "optimizer", "rates", "prepared", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -52,44 +64,58 @@ def train(
     to the very bits that it would have come to without a stop. `paint` is called every `config.sample_every` steps
     while the adapter is active. Raises InvalidRequest, ModelError, or AdapterError where the loss is lost.
     """
+    saved = checkpoint.read_bytes() if checkpoint is not None and checkpoint.exists() else None
+    with opened(components, examples, config, saved) as run:
+        while not run.done:
+            step = run.advance()
+            if checkpoint is not None and config.checkpoint_every and step.step % config.checkpoint_every == 0:
+                _write(checkpoint, run.saved())
+            yield run.sampled(step, paint)
+        adapter = run.adapter()
+    yield adapter
+
+
+@contextmanager
+def opened(
+    components: Components, examples: Sequence[Example], config: TrainingConfig, saved: bytes | None
+) -> Iterator["Run"]:
+    """A run with its adapter layers in the base for as long as a `with` block lasts, from its start or where it was
+    `saved`. Raises as `train` does, and InvalidRequest for what was not saved by this run.
+    """
     start = time.monotonic()
     if config.learning_rate is None:
         config = dataclasses.replace(config, learning_rate=components.family.default_learning_rate(components.denoiser))
-    objective = Objective(components, examples, config)
+    state = None if saved is None else _read(saved)
+    if state:
+        _refuse_other_config(state["config"], config)
+    objective = Objective(components, examples, config, state and state["prepared"])
     modules = adapted(components, config)
-    size = sum(p.numel() for module in modules.values() for p in module.parameters())
     tokens = objective.latents[0, 0].numel()
     with quick_attention(components.denoiser, tokens, config), injected(modules, config):
-        state = _State(trainable(modules), config)
-        if checkpoint is not None and checkpoint.exists():
-            state.load(checkpoint, config, objective)
-        while (step := len(state.losses)) < config.steps:
-            rate = state.optimizer.param_groups[0]["lr"]
-            state.advance(lambda: objective.loss(state.rng))
-            step += 1
-            if checkpoint is not None and config.checkpoint_every and step % config.checkpoint_every == 0:
-                state.save(checkpoint, config, objective)
-            sample = paint() if paint and config.sample_every and step % config.sample_every == 0 else None
-            yield TrainingStep(step, config.steps, state.losses[-1], rate, time.monotonic() - start, sample)
-        tensors = {
-            name: (value * config.export_scale if "lora_B" in name else value).half().cpu()
-            for name, value in adapter_state(modules).items()
-        }
-        count = sum(p.numel() for p in state.parameters)
-    metadata = file_metadata(
-        config, list(modules), components.family.kohya_version(components), len(examples), objective.sha256
-    )
-    seconds = time.monotonic() - start
-    yield TrainedAdapter(tensors, metadata, tuple(state.losses), count, count / size, seconds)
+        run = Run(components, objective, modules, config, start)
+        if state:
+            run.restore(state)
+        yield run
 
 
-class _State:
-    """All that changes while training: weights, optimizer, learning rate, the one random stream, the losses."""
+class Run:
+    """All that changes while training, as long as the adapter layers are there: weights, optimizer, learning rate,
+    the one random stream, the losses.
+    """
 
-    def __init__(self, parameters: dict[str, nn.Parameter], config: TrainingConfig):
+    def __init__(
+        self,
+        components: Components,
+        objective: Objective,
+        modules: dict[str, nn.Module],
+        config: TrainingConfig,
+        start: float,
+    ):
+        self.components, self.objective, self.modules, self.config = components, objective, modules, config
+        self.size = sum(p.numel() for module in modules.values() for p in module.parameters() if not p.requires_grad)
+        parameters = trainable(modules)
         self.names, self.parameters = list(parameters), list(parameters.values())
-        self.accumulation = config.accumulation
-        # `train` has put the family's own where none was given.
+        # `opened` has put the family's own where none was given.
         assert config.learning_rate is not None
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=1e-2)
         name = "constant_with_warmup" if config.schedule == "constant" else config.schedule
@@ -97,46 +123,73 @@ class _State:
         # On the CPU, so that the draws are the same on every device.
         self.rng = torch.Generator().manual_seed(config.seed)
         self.losses: list[float] = []
+        self.start = start
 
-    def advance(self, loss_of_batch: Callable[[], torch.Tensor]) -> None:
-        """One optimizer step over `accumulation` batches."""
-        total = 0.0
-        for _ in range(self.accumulation):
-            loss = loss_of_batch() / self.accumulation
-            loss.backward()
-            total += loss.item()
-        if not math.isfinite(total):
+    @property
+    def done(self) -> bool:
+        """Whether all steps are."""
+        return len(self.losses) >= self.config.steps
+
+    @property
+    def seconds(self) -> float:
+        """Since the run was begun; time that passed between being saved and opened again is none."""
+        return time.monotonic() - self.start
+
+    def advance(self) -> TrainingStep:
+        """One optimizer step over `accumulation` batches. Raises AdapterError where the loss is lost."""
+        rate, total = self.optimizer.param_groups[0]["lr"], 0.0
+        for _ in range(self.config.accumulation):
+            part = self.objective.loss(self.rng) / self.config.accumulation
+            part.backward()
+            total += part.item()
+        # NaN fails the comparison.
+        if not total < MAX_LOSS:
+            loss = f"{total:.3g}" if math.isfinite(total) else "no number"
             raise AdapterError(
-                f"Training lost its way at step {len(self.losses) + 1}: the loss is no number; lower the learning rate."
+                f"Training lost its way at step {len(self.losses) + 1}: the loss is {loss}; lower the learning rate."
             )
         torch.nn.utils.clip_grad_norm_(self.parameters, MAX_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.rates.step()
         self.losses.append(total)
+        return TrainingStep(len(self.losses), self.config.steps, total, rate, self.seconds)
 
-    def save(self, path: Path, config: TrainingConfig, objective: Objective) -> None:
-        """Write a checkpoint so that a kill in the middle leaves the previous one."""
+    def sampled(self, step: TrainingStep, paint: Callable[[], Image.Image] | None) -> TrainingStep:
+        """The step with its sample picture, where one is due."""
+        if not paint or not self.config.sample_every or step.step % self.config.sample_every:
+            return step
+        return dataclasses.replace(step, sample=paint())
+
+    def adapter(self) -> TrainedAdapter:
+        """What has been learnt so far. Raises AdapterError where a file cannot hold it."""
+        tensors = {
+            name: (value * self.config.export_scale if "lora_B" in name else value).half().cpu()
+            for name, value in adapter_state(self.modules).items()
+        }
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise AdapterError("What was learnt is too large for float16; lower the learning rate or export_scale.")
+        count = sum(p.numel() for p in self.parameters)
+        pictures, base = len(self.objective.rows), self.components.family.kohya_version(self.components)
+        metadata = file_metadata(self.config, list(self.modules), base, pictures, self.objective.sha256)
+        return TrainedAdapter(tensors, metadata, tuple(self.losses), count, count / self.size, self.seconds)
+
+    def saved(self) -> bytes:
+        """Everything from which `opened` goes on, with what the objective has prepared: that takes less room than the
+        optimizer and more time.
+        """
         state = {
-            "config": dataclasses.asdict(config), "data": objective.sha256, "base": objective.base,
-            "losses": self.losses, "rng": self.rng.get_state(),
+            "config": dataclasses.asdict(self.config), "losses": self.losses, "rng": self.rng.get_state(),
             "weights": dict(zip(self.names, (p.detach() for p in self.parameters))),
             "optimizer": self.optimizer.state_dict(), "rates": self.rates.state_dict(),
+            "prepared": self.objective.prepared(), "seconds": self.seconds,
         }  # fmt: skip
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, path)
+        file = io.BytesIO()
+        torch.save(state, file)
+        return file.getvalue()
 
-    def load(self, path: Path, config: TrainingConfig, objective: Objective) -> None:
-        """Go on from a checkpoint of the same run; refuses one of another."""
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        for field, now in dataclasses.asdict(config).items():
-            if field not in WRITTEN and (before := state["config"].get(field)) != now:
-                raise InvalidRequest(field, now, f"{before!r}, as in the checkpoint that is to go on")
-        for field, key, now in (("images", "data", objective.sha256), ("base", "base", objective.base)):
-            if state[key] != now:
-                raise InvalidRequest(field, "another", "that of the checkpoint that is to go on")
+    def restore(self, state: dict) -> None:
+        """Go on from what was saved."""
         with torch.no_grad():
             for name, parameter in zip(self.names, self.parameters):
                 parameter.copy_(state["weights"][name])
@@ -144,3 +197,33 @@ class _State:
         self.rates.load_state_dict(state["rates"])
         self.rng.set_state(state["rng"])
         self.losses = list(state["losses"])
+        self.start -= state["seconds"]
+
+
+def _read(saved: bytes) -> dict:
+    """What `Run.saved` wrote. Nothing in it is run: only tensors and plain data are read."""
+    try:
+        # torch does not look at the checksums that it writes.
+        with zipfile.ZipFile(io.BytesIO(saved)) as archive:
+            if archive.testzip() is not None:
+                raise ValueError
+        state = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not state.keys() >= KEYS:
+            raise ValueError
+    except UNREADABLE:
+        raise Described("checkpoint", "damaged or of another version", "one that this version has written") from None
+    return state
+
+
+def _refuse_other_config(before: dict, config: TrainingConfig) -> None:
+    for field, now in dataclasses.asdict(config).items():
+        if field not in WRITTEN and (was := before.get(field)) != now:
+            raise InvalidRequest(field, now, f"{was!r}, as in the checkpoint that is to go on")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """So that a kill in the middle leaves the previous one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(data)
+    os.replace(part, path)

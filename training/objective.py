@@ -15,7 +15,7 @@ from pipeline.text.conditioning import Conditioning, encode_plain
 from pipeline.text.tokens import tokenize
 from training.config import TrainingConfig
 from training.dataset import Example, data_sha256, pixels
-from training.inject import switched_off
+from training.inject import masked_ranks, rank_masks, switched_off
 
 
 def adapted(components: Components, config: TrainingConfig) -> dict[str, nn.Module]:
@@ -25,9 +25,19 @@ def adapted(components: Components, config: TrainingConfig) -> dict[str, nn.Modu
 
 
 class Objective:
-    """Pictures as latents and captions as embeddings, made once; and the loss of a random batch of them."""
+    """Pictures as latents and captions as embeddings, made once; and the loss of a random batch of them.
 
-    def __init__(self, components: Components, examples: Sequence[Example], config: TrainingConfig):
+    `prepared` is what an objective of the same pictures had made: it is taken as it is. Raises InvalidRequest for that
+    of others.
+    """
+
+    def __init__(
+        self,
+        components: Components,
+        examples: Sequence[Example],
+        config: TrainingConfig,
+        prepared: dict | None = None,
+    ):
         if not examples:
             raise InvalidRequest("images", None, "at least one picture")
         if components.inpaints:
@@ -45,8 +55,11 @@ class Objective:
         shown = pictures if torch.equal(pictures, before) else torch.cat([pictures, before])
         self.sha256 = data_sha256(shown, examples)
         self.base = fingerprint(components.denoiser)
-        latents = encode_pictures(components, shown)
-        self.latents, self.before = latents[: len(examples)], latents[-len(examples) :]
+        if prepared is not None:
+            self._refuse_others(prepared)
+        self.encoded = encode_pictures(components, shown) if prepared is None else prepared["latents"]
+        self.encoded = self.encoded.to(components.device)
+        self.latents, self.before = self.encoded[: len(examples)], self.encoded[-len(examples) :]
         # The noisiest step at which the style is learnt: a sampler comes to it by the base's predictions.
         self.switch = math.ceil(self.noise.config.num_train_timesteps * (1 - config.preserve_noisiest)) - 1
         # Row 0 is the empty caption.
@@ -55,7 +68,17 @@ class Objective:
         self.rows = [[row[text] for text in e.captions] for e in examples]
         # All of one length: a batch holds any of them.
         self.chunks = max(len(tokenize(components.tokenizers, text).chunks[0]) for text in self.texts)
-        self.embedded = None if config.text_encoders else self._embedded()
+        self.embedded = None if config.text_encoders else self._embedded(prepared)
+
+    def prepared(self) -> dict:
+        """What took time to make, as tensors and text: the same for each objective of these pictures on this base."""
+        texts = None if self.embedded is None else (self.embedded.hidden, self.embedded.pooled)
+        return {"data": self.sha256, "base": self.base, "latents": self.encoded, "texts": texts}
+
+    def _refuse_others(self, prepared: dict) -> None:
+        for field, key, now in (("images", "data", self.sha256), ("base", "base", self.base)):
+            if prepared[key] != now:
+                raise InvalidRequest(field, "another", "that of the checkpoint that is to go on")
 
     def loss(self, rng: torch.Generator) -> torch.Tensor:
         """Mean weighted squared error over a random batch, a scalar with gradient."""
@@ -101,7 +124,9 @@ class Objective:
             texts = self.conditioning(rows)
             hidden, dtype = texts.hidden, components.denoiser.dtype
             pooled = None if texts.pooled is None else texts.pooled.to(dtype)
-            return components.family.predict(components, noisy, steps, hidden.to(dtype), pooled).float()
+            masks = rank_masks(steps, self.noise.config.num_train_timesteps, self.config)
+            with masked_ranks(components.denoiser, masks):
+                return components.family.predict(components, noisy, steps, hidden.to(dtype), pooled).float()
 
     def conditioning(self, rows: list[int]) -> Conditioning:
         """The captions in `rows`, encoded."""
@@ -111,7 +136,11 @@ class Objective:
         return Conditioning(hidden[rows], None if pooled is None else pooled[rows])
 
     @torch.no_grad()
-    def _embedded(self) -> Conditioning:
+    def _embedded(self, prepared: dict | None) -> Conditioning:
+        if prepared is not None:
+            hidden, some = prepared["texts"]
+            device = self.components.device
+            return Conditioning(hidden.to(device), None if some is None else some.to(device))
         lots = [self.texts[i : i + 64] for i in range(0, len(self.texts), 64)]
         parts = [encode_captions(self.components, lot, self.chunks) for lot in lots]
         pooled = [part.pooled for part in parts if part.pooled is not None]

@@ -111,6 +111,16 @@ def bare(data: bytes, name: str) -> tuple[str, bytes, int]:
     return form, head + body, turned
 
 
+def upright_size(data: bytes, name: str) -> tuple[int, int]:
+    """Width and height of a picture as it is to be seen, 0 x 0 where its file does not say. Raises as `bare` does."""
+    form, parts = taken_apart(data, name)
+    size, turned = (0, 0), 0
+    for part in parts:
+        size = size if any(size) else _size(form, part)
+        turned = turned or (exif(part.data)[0] if part.is_exif else 0)
+    return size[::-1] if turned > 4 else size
+
+
 def _size(form: str, part: Part) -> tuple[int, int]:
     """Width and height where a part says them, 0 x 0 elsewhere."""
     data = bytes(part.data[:10]).ljust(10, b"\0")

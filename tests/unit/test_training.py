@@ -16,7 +16,8 @@ from pipeline.families.sdxl import SDXL
 from pipeline.text.conditioning import Conditioner
 from training import Components, Example, TrainedAdapter, TrainingConfig, read_folder, train, trainable_parameters
 from training.__main__ import parser, run
-from training.inject import NAME, injected
+from training.inject import NAME, injected, rank_masks
+from training.loop import opened
 from training.objective import Objective, snr_weights
 
 FAST = dict(
@@ -157,6 +158,7 @@ def test_a_finished_run_is_written_again_at_another_scale(sdxl, tmp_path):
         dict(dora=True),
         dict(targets="attention"),
         dict(targets="attention+mlp+conv"),
+        dict(targets="attention+mlp+conv", timestep_rank=True, min_rank=2),
         dict(targets="attention+mlp+conv", dora=True, min_snr_gamma=5.0, precision="bfloat16"),
     ],
     ids=str,
@@ -176,6 +178,49 @@ def test_the_file_loads_and_says_the_same(family, options, request, tmp_path, ca
     assert torch.equal(unet_output(pipe), base)
     if not options.get("dora"):
         assert adapter.parameters == trainable_parameters(pipe.unet, 4, options.get("targets", "attention+mlp"))[0]
+
+
+def test_the_noisier_the_fewer_ranks_learn():
+    config = TrainingConfig(**FAST | dict(rank=8, timestep_rank=True, min_rank=2))
+    count = lambda config, *steps: rank_masks(torch.tensor(steps), 1000, config).sum(1).tolist()  # noqa: E731
+    assert rank_masks(torch.tensor([0, 999, 500]), 1000, config).tolist() == [
+        [1] * 8, [1] * 2 + [0] * 6, [1] * 5 + [0] * 3,
+    ]  # fmt: skip
+    assert count(config, 0, 1, 166, 167, 999) == [8, 7, 7, 6, 2]
+    assert count(dataclasses.replace(config, rank_power=2.0), 0, 500, 999) == [8, 3, 2]
+    assert count(dataclasses.replace(config, min_rank=8), 0, 500, 999) == [8, 8, 8]
+    assert rank_masks(torch.tensor([999]), 1000, TrainingConfig(**FAST)) is None
+
+
+def test_a_masked_rank_learns_nothing_at_the_noisiest_step(sdxl, monkeypatch):
+    """Where all steps are the noisiest, B has numbers for `min_rank` ranks only; A starts orthogonal."""
+    real = torch.randint
+    late = lambda most, size, **how: real(most, size, **how).clamp(min=999 if most == 1000 else 0)  # noqa: E731
+    monkeypatch.setattr("training.objective.torch.randint", late)
+    adapter = result(sdxl, timestep_rank=True, min_rank=3, targets="attention+mlp+conv", steps=2)
+    columns = [t for key, t in adapter.tensors.items() if key.endswith("lora_B.weight")]
+    assert columns and all(t[:, :3].any() and not t[:, 3:].any() for t in columns)
+    with injected({"unet": sdxl.unet}, TrainingConfig(**FAST, timestep_rank=True)):
+        rows = [p.flatten(1) for name, p in sdxl.unet.named_parameters() if "lora_A" in name]
+        assert rows and all(torch.allclose(row @ row.T, torch.eye(4) / 3, atol=1e-5) for row in rows)
+
+
+def test_each_picture_has_the_ranks_of_its_own_step(sdxl):
+    """A batch of two time steps says of each picture what a batch of it alone says."""
+    config = TrainingConfig(**FAST, timestep_rank=True, targets="attention+mlp+conv")
+    objective = Objective(Components.of(sdxl), EXAMPLES, config)
+    with injected({"unet": sdxl.unet}, config), torch.no_grad():
+        for name, parameter in sdxl.unet.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+        noisy, steps = objective.latents[:2], torch.tensor([0, 999])
+        both = objective.predict(noisy, steps, [0, 1])
+        alone = [objective.predict(noisy[i : i + 1], steps[i : i + 1], [i]) for i in (0, 1)]
+        whole = dataclasses.replace(config, timestep_rank=False)
+        objective.config = whole
+        unmasked = objective.predict(noisy, steps, [0, 1])
+    assert torch.allclose(both, torch.cat(alone), atol=1e-5)
+    assert torch.allclose(both[0], unmasked[0], atol=1e-5) and not torch.allclose(both[1], unmasked[1], atol=1e-3)
 
 
 @pytest.mark.parametrize("family", ["sdxl", "sd15"])
@@ -207,12 +252,21 @@ def test_closing_leaves_the_base_untouched(sdxl):
     assert sdxl.unet.attn_processors == processors
 
 
-def test_a_lost_run_says_so_and_leaves_the_base_untouched(sdxl, monkeypatch):
-    before = bits(sdxl)
-    monkeypatch.setattr(torch.Tensor, "item", lambda self: float("nan"))
-    with pytest.raises(AdapterError, match="step 1: the loss is no number; lower the learning rate"):
+@pytest.mark.parametrize(("loss", "says"), [(float("nan"), "no number"), (12_345.0, r"1\.23e\+04")])
+def test_a_lost_run_says_so_and_leaves_the_base_untouched(sdxl, monkeypatch, loss, says):
+    before, real = bits(sdxl), Objective.loss
+    monkeypatch.setattr(Objective, "loss", lambda self, rng: 0 * real(self, rng) + loss)
+    with pytest.raises(AdapterError, match=f"step 1: the loss is {says}; lower the learning rate"):
         result(sdxl)
     assert same(bits(sdxl), before)
+
+
+def test_what_a_file_cannot_hold_is_said(sdxl):
+    config = TrainingConfig(**FAST)
+    with opened(Components.of(sdxl), EXAMPLES, config, None) as run:
+        run.parameters[0].data.fill_(1e5)
+        with pytest.raises(AdapterError, match="too large for float16; lower the learning rate or export_scale"):
+            run.adapter()
 
 
 @pytest.mark.parametrize("text_encoders", [False, True])
@@ -378,6 +432,8 @@ def test_folder_of_pictures_before(tmp_path):
         (dict(caption_dropout="much"), "caption_dropout is 'much', but must be a number from 0 to 1."),
         (dict(targets="all"), "targets is 'all', but must be one of attention, attention.mlp, attention.mlp.conv."),
         (dict(dora="yes"), "dora is 'yes', but must be true or false."),
+        (dict(timestep_rank=True, dora=True), "dora is True, but must be false with timestep_rank."),
+        (dict(timestep_rank=True, min_rank=5), "min_rank is 5, but must be at most the rank, 4."),
         (dict(trigger="", captions=False), "trigger is empty, but must be a word when there are no captions."),
         (dict(resolution=65), None),
     ],
