@@ -39,6 +39,7 @@ from pipeline.loading import open_engine
 from serving.history import History, HistoryLimits
 from serving.request_log import write_to
 from serving.shutdown import GracefulShutdown
+from serving.styles import StyleLimits, Styles
 from ui.blocks import build, launch_arguments, open_service
 
 MB = 2**20
@@ -60,7 +61,8 @@ def compose(settings: Settings):
     engine, library = open_engine(
         settings.profile, settings.base_model, settings.adapters_dir, private, hub, settings.upscalers_dir
     )
-    service = open_service(engine, library, settings)
+    kept = StyleLimits(settings.styles_mb * MB, settings.styles_per_owner)
+    service = open_service(engine, library, settings, Styles(settings.data_dir, kept))
     shutdown = GracefulShutdown(service.queue, settings.drain_seconds)
     limits = HistoryLimits(settings.history_mb * MB, settings.history_per_owner, settings.history_days)
     history = History(settings.data_dir, limits)

@@ -13,9 +13,9 @@ class Adapter:
 
     `sha256` is of the whole file, and of PEFT's config beside it where there is one; `tensor_hashes` are of its tensors
     without the header, as they are and as its metadata says; `parameters` counts its numbers, `size` its bytes;
-    `triggers` are the words that it was trained with; `source` is "built-in", "folder", "upload" or, from the Hub,
-    "owner/repo@commit"; `added` is when the file was written, in seconds since 1970. `words` are those that it teaches
-    the text encoders, each with the number of its vectors; an `embedding` has nothing else.
+    `triggers` are the words that it was trained with; `source` is "built-in", "folder", "upload", "kept" or, from the
+    Hub, "owner/repo@commit"; `added` is when the file was written, in seconds since 1970. `words` are those that it
+    teaches the text encoders, each with the number of its vectors; an `embedding` has nothing else.
     """
 
     id: str

@@ -18,6 +18,9 @@
     ├── HistoryError        the history cannot be opened or read
     │   ├── NotKept             a picture could not be kept
     │   └── UnknownPicture      no such picture of this owner
+    ├── StylesError         the kept styles cannot be opened, read or changed
+    │   ├── StyleNotKept        a style could not be kept
+    │   └── UnknownStyle        no such style of this owner
     ├── UnknownJob          no such job of this owner
     ├── Busy                too many are waiting
     └── Unforeseen          anything else, which has been logged
@@ -159,6 +162,18 @@ class NotKept(HistoryError):
 
 class UnknownPicture(HistoryError):
     """No such picture of this owner; the same whether it is another's or nobody's."""
+
+
+class StylesError(AtelierError):
+    """The styles that visitors keep cannot be opened, read or changed."""
+
+
+class StyleNotKept(StylesError):
+    """A style could not be kept: says which quota it is above, or what else is wrong, and what can be done."""
+
+
+class UnknownStyle(StylesError):
+    """No such style of this owner; the same whether it is another's or nobody's."""
 
 
 class UnknownJob(AtelierError):

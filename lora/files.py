@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from lora.errors import UnreadableAdapter, shown
 
 MAX_BYTES, MAX_HEADER_BYTES, MAX_TENSORS = 2**31, 10 * 2**20, 20_000
-# PEFT's names of an adapter and of the config beside it. Beside a file of another name it may be another adapter's.
+# PEFT's names of an adapter and of the config beside it. Beside a file of another name it may be another adapter's,
+# unless it has that name before its own.
 CONFIGURED, CONFIG, MAX_CONFIG_BYTES = "adapter_model.safetensors", "adapter_config.json", 2**20
 
 
@@ -52,9 +53,9 @@ def hashes(path: Path) -> tuple[str, str]:
 
 
 def config_beside(path: Path) -> Path | None:
-    """The config that belongs to a file as PEFT saves it, if there is one."""
-    beside = path.with_name(CONFIG)
-    return beside if path.name == CONFIGURED and beside.is_file() else None
+    """The config that belongs to a file as PEFT saves it, if there is one: of NAME.safetensors, NAME.CONFIG."""
+    beside = path.with_name(CONFIG) if path.name == CONFIGURED else path.with_suffix(f".{CONFIG}")
+    return beside if beside.is_file() else None
 
 
 def check_ending(name: str) -> None:

@@ -182,7 +182,7 @@ class Verdict:
             "share": self.share,
             "triggers": list(triggers(metadata)),
             "tags": top_tags(metadata),
-            "training": {key: one_line(metadata[key]) for key in TRAINING if key in metadata},
+            "training": training(metadata),
             "notes": list(self.file.notes),
             "sha256": self.sha256,
         }
@@ -289,6 +289,16 @@ def triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """The words that it was trained to follow, as its metadata gives them."""
     words = one_line(metadata.get("modelspec.trigger_phrase", "")).split(",")
     return tuple(word.strip() for word in words if word.strip())
+
+
+def training(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What a file says of how it was trained, each value on one line."""
+    return {key: one_line(metadata[key]) for key in TRAINING if key in metadata}
+
+
+def trained(path: Path) -> dict[str, str]:
+    """The same of a file that has not been read. Raises UnreadableAdapter."""
+    return training(read(path, header_only=True).metadata)
 
 
 def top_tags(metadata: Mapping[str, str]) -> list[str]:

@@ -200,9 +200,24 @@ class Library:
         base = next((each.base for each in self._families if each.name == family), "")
         return self._hub.search(words, base, limit)
 
+    def lend(self, session: str, adapters: Iterable[Adapter]) -> None:
+        """Let a session find these too, which its owner keeps elsewhere, and none that it was lent before.
+
+        An embedding that this model cannot read, or whose file is damaged, is left out: its word would be one like
+        others. A style that does not fit says so when it is put on.
+        """
+        self._private.lend(session, tuple(each for each in adapters if not each.embedding or self._readable(each)))
+
     def forget(self, session: str) -> None:
         """Delete the session's own adapters and their files."""
         self._private.forget(session)
+
+    def _readable(self, embedding: Adapter) -> bool:
+        try:
+            found = read_embedding(embedding.path, embedding.words[0][0], header_only=True)
+        except UnreadableAdapter:
+            return False
+        return found is not None and not misfit(found[0], self._shapes)
 
     @contextmanager
     def _reserve(self, session: str, size: int) -> Iterator[Path]:

@@ -14,6 +14,8 @@ from lora.errors import OutOfSpace
 from lora.scratch import scratch_folder
 
 PURPOSE = "adapters"
+# Sessions that have brought nothing themselves: a call without a session has a new one each time.
+MOST_BORROWERS = 1000
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,15 @@ class Bounds:
 
 @dataclass
 class Shelf:
-    """One session's adapters by id, and the bytes in each of its folders, those still being filled among them."""
+    """One session's adapters by id, and the bytes in each of its folders, those still being filled among them.
+
+    `lent` are adapters whose files are somewhere else, and are not deleted with it.
+    """
 
     used: float
     adapters: dict[str, Adapter] = field(default_factory=dict)
     folders: dict[Path, int] = field(default_factory=dict)
+    lent: tuple[Adapter, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -70,10 +76,22 @@ class PrivateAdapters:
                     "own_bytes": sum(shelf.bytes for shelf in shelves)}  # fmt: skip
 
     def all(self, session: str) -> tuple[Adapter, ...]:
-        """The session's adapters, the oldest first."""
+        """The session's adapters, the oldest first, and then those that it was lent."""
         with self._lock:
             shelf = self._used(session)
-            return tuple(shelf.adapters.values()) if shelf else ()
+            return (*shelf.adapters.values(), *shelf.lent) if shelf else ()
+
+    def lend(self, session: str, adapters: tuple[Adapter, ...]) -> None:
+        """Put adapters on the session's shelf whose files stay where they are, in place of those lent before."""
+        with self._lock:
+            shelf = self._used(session)
+            if shelf is None and adapters:
+                borrowers = [name for name, each in self._shelves.items() if not each.folders]
+                if len(borrowers) >= MOST_BORROWERS:
+                    self._forget(min(borrowers, key=lambda name: self._shelves[name].used))
+                shelf = self._shelves.setdefault(session, Shelf(self._clock()))
+            if shelf:
+                shelf.lent = adapters
 
     @contextmanager
     def reserve(self, session: str, size: int) -> Iterator[Path]:
@@ -150,6 +168,7 @@ class PrivateAdapters:
             if now - each.used > self.bounds.idle_seconds and not each.filling:
                 self._forget(name)
         if shelf := self._shelves.get(session):
+            shelf.lent = tuple(adapter for adapter in shelf.lent if adapter.path.is_file())
             for adapter in list(shelf.adapters.values()):
                 # A cleaner of the system has taken it.
                 if not adapter.path.is_file():

@@ -3,8 +3,10 @@
 import errno
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 BALLAST = 256 * 2**10
 
@@ -13,14 +15,22 @@ def put(path: Path, data: bytes) -> None:
     """Write a file so that under its name there is all of it or nothing, whenever the process is killed."""
     unfinished = path.with_name(f"{path.name}.part")
     try:
-        with unfinished.open("wb") as file:
+        with written(unfinished) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that nobody else can read; at the end it is on the disk."""
+    path.touch(mode=0o600)
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync(folder: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from lora.adapter import warnings
-from lora.errors import InvalidRequest, Untold
+from lora.errors import InvalidRequest, StylesError, Untold
 from lora.formats import MAX_RANK
 from lora.library import Library
 from pipeline.engine import DenoiseStep, Finished, Generation
@@ -34,6 +34,7 @@ from serving.queue import FairQueue, Ticket
 from serving.received import Uploads, check_size, uploaded
 from serving.request_log import Entry, RequestLog
 from serving.sealing import Seal
+from serving.styles import Styles
 from serving.workers.base import Worker
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class GenerationService:
         wildcards: Wildcards | None = None,
         request_log: RequestLog | None = None,
         credentials: "Credentials | None" = None,
+        styles: Styles | None = None,
     ):
         self.worker = worker
         self.facts = worker.facts
@@ -81,6 +83,7 @@ class GenerationService:
         self._readers, self._fetchers = BoundedExecutor("reader", 2, 16), BoundedExecutor("fetcher", 4, 16)
         self.decoder = PictureDecoder(judging=credentials is not None)
         self.credentials = credentials
+        self.styles = styles
 
     @property
     def profile(self):
@@ -310,6 +313,15 @@ class GenerationService:
                     yield path, {"status": "done", **exported.public(), "warnings": warnings(mix)}
             finally:
                 self.queue.leave(ticket)
+
+    async def lend(self, owner: str, session: str | None) -> None:
+        """Let a session use what an owner keeps, by the owner's hash. Where that cannot be read it paints without."""
+        if self.styles and session:
+            with suppress(StylesError):
+                await asyncio.to_thread(self._lend, self.styles, owner, session)
+
+    def _lend(self, styles: Styles, owner: str, session: str) -> None:
+        self.library.lend(session, [kept.adapter for kept in styles.all(owner)])
 
     def state(self) -> dict:
         """The app in numbers, none of them about one visitor."""

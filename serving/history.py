@@ -3,7 +3,6 @@ is good for nobody else. How it is stored says picture_store.py."""
 
 import asyncio
 import hashlib
-import hmac
 import json
 import logging
 import re
@@ -157,7 +156,7 @@ class History:
 
     def signed(self, kept: Kept, name: str) -> str:
         """The address of a file."""
-        return f"/kept/{name}?key={self._signature(kept.owner, name)}"
+        return f"/kept/{name}?key={self.store.signature(kept.owner, name)}"
 
     def path(self, name: str, key: str) -> Path:
         """The file of a signed address. Raises UnknownPicture.
@@ -169,10 +168,9 @@ class History:
         with self.store.rows() as db:
             row = db.execute("SELECT owner, files FROM sets WHERE id = ?", [identity]).fetchone()
         owner, files = row or ("", "{}")
-        proven = hmac.compare_digest(self._signature(owner, name).encode(), key.encode())
-        if not proven or name not in json.loads(files):
+        if not self.store.proves(key, owner, name) or name not in json.loads(files):
             raise UnknownPicture("There is no such picture.")
-        return self.store.pictures / name
+        return self.store.files / name
 
     def picture(self, owner: str, identity: str, number: int) -> KeptPicture:
         """One picture of an owner. Raises UnknownPicture."""
@@ -201,7 +199,7 @@ class History:
     def _picture(self, kept: Kept, number: int) -> KeptPicture:
         wordings = kept.details.get("prompts", [])
         prompt = wordings[number] if number < len(wordings) else kept.details.get("prompt", "")
-        return KeptPicture(self.store.pictures / dict(kept.files)[number], kept.created, prompt, _seed(kept, number))
+        return KeptPicture(self.store.files / dict(kept.files)[number], kept.created, prompt, _seed(kept, number))
 
     def _one(self, which: str, *values: str) -> Kept:
         with self.store.rows() as db:
@@ -209,9 +207,6 @@ class History:
         if row is None:
             raise UnknownPicture(UNKNOWN)
         return _kept(row)
-
-    def _signature(self, owner: str, name: str) -> str:
-        return hmac.new(self.store.key, f"{owner}/{name}".encode(), hashlib.sha256).hexdigest()[:40]
 
 
 def _seed(kept: Kept, number: int) -> int | None:

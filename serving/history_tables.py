@@ -4,10 +4,10 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from typing import Any
 
 from pipeline.request.request import FIELDS
+from serving.kept_files import columns
 
 # As the first version had them.
 TABLES = (
@@ -15,7 +15,6 @@ TABLES = (
     "job TEXT NOT NULL, created REAL NOT NULL, words TEXT NOT NULL, details TEXT NOT NULL, files TEXT NOT NULL, "
     "pictures INTEGER NOT NULL, bytes INTEGER NOT NULL)",
     "CREATE INDEX by_owner ON sets (owner, number)",
-    "CREATE TABLE secret (key BLOB NOT NULL)",
 )
 # What came later. `favourites` are numbers of pictures; `painted` counts what the set's job has painted, the deleted
 # ones too.
@@ -28,28 +27,9 @@ _UNSEARCHED = {"prompt", "negative_prompt", "width", "height", "metadata"}
 _MOST_WORDS = 16
 
 
-def is_blank(db: sqlite3.Connection) -> bool:
-    """Whether there is nothing in it."""
-    return not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-
-
-def is_ours(db: sqlite3.Connection) -> bool:
-    """Whether it has our tables, of this version or an earlier one."""
-    with closing(sqlite3.connect(":memory:")) as first:
-        for statement in TABLES:
-            first.execute(statement)
-        return _columns(db) >= _columns(first)
-
-
-def make(db: sqlite3.Connection) -> None:
-    """Make the tables in a blank database, in the caller's transaction."""
-    for statement in TABLES:
-        db.execute(statement)
-
-
 def upgrade(db: sqlite3.Connection) -> None:
     """Make tables of any version into today's, in the caller's transaction. An app of an earlier version reads them."""
-    there = {column for table, column in _columns(db) if table == "sets"}
+    there = {column for table, column in columns(db) if table == "sets"}
     for column, kind in ADDED.items():
         if column not in there:
             db.execute(f"ALTER TABLE sets ADD COLUMN {column} {kind}")
@@ -58,12 +38,6 @@ def upgrade(db: sqlite3.Connection) -> None:
             values = [searched(json.loads(row["details"])), row["number"]]
             db.execute("UPDATE sets SET words = ? WHERE number = ?", values)
         db.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _columns(db: sqlite3.Connection) -> set[tuple[str, str]]:
-    """The columns of the tables that have our tables' names, as (table, column)."""
-    query = "SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.name IN ('sets', 'secret')"
-    return {tuple(row) for row in db.execute(query)}
 
 
 def searched(details: Mapping[str, Any]) -> str:

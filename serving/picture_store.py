@@ -2,25 +2,16 @@
 
     DATA_DIR/history.sqlite3    the rows
     DATA_DIR/pictures/          <id>-<number>.png and, to look at in a list, <id>-<number>.webp
-    DATA_DIR/damaged-<time>/    what could not be read any more, set aside
 
-A row is written when its files are on the disk, and goes before they do. So whenever the process is killed every row
-has its files; files without a row are deleted at the next start. Only a database that has our tables can say so:
-pictures beside another one, an empty one or none are damage.
+How rows and files are held together says kept_files.py.
 """
 
 import io
-import itertools
 import json
-import logging
-import os
 import re
 import secrets
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,16 +20,14 @@ from PIL import Image
 from lora.errors import HistoryError, NotKept
 from pipeline.metadata.marks import packet
 from serving import history_tables as tables
-from serving.disk import add_ballast, damage, damaged, full, put, sync
+from serving.disk import add_ballast, full, put, sync
 from serving.history_tables import FAVOURED
+from serving.kept_files import KeptFiles
 
 MB = 2**20
 THUMBNAIL = 320
 DAMAGED = "A part of the history here was damaged and has been set aside; what was in it is not shown any more."
 FULL = "The picture was not kept in the history: there is no room left for it here. Save it to keep it."
-# A file of ours, finished or not: its set's id, which is token_urlsafe(16), and its number.
-OURS = re.compile(r"[\w-]{22}-\d+\.(png|webp)(\.part)?", re.ASCII)
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,25 +54,18 @@ class Addition:
     details: dict
 
 
-class PictureStore:
-    """The pictures of all owners. Thread-safe, and safe beside another process on the same folder."""
+class PictureStore(KeptFiles):
+    """The pictures of all owners."""
+
+    DATABASE, FILES, ROWS = "history.sqlite3", "pictures", "sets"
+    # A set's id, which is token_urlsafe(16), and a number.
+    OURS = re.compile(r"[\w-]{22}-\d+\.(png|webp)(\.part)?", re.ASCII)
+    TABLES, WHOLE, DAMAGED, ERROR = tables.TABLES, "the history", DAMAGED, HistoryError
 
     def __init__(self, folder: Path, limits: HistoryLimits, clock: Callable[[], float]):
         """Open or make the folder. Raises OSError or sqlite3.Error where nothing can be written there."""
-        self.notice = ""
-        self.pictures = folder / "pictures"
-        self._folder, self._limits, self._clock = folder, limits, clock
-        self._lock = threading.RLock()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            self._open()
-        except sqlite3.Error as error:
-            if not damaged(error):
-                raise
-            self._set_aside()
-        # Found damaged on the way, it has been set aside.
-        with suppress(HistoryError):
-            self._sweep()
+        self._limits = limits
+        super().__init__(folder, clock)
 
     def add(self, owner: str, job: str, images: Sequence[bytes], details: dict) -> str:
         """Keep those of a job's PNG files that are new, and the details of all; the id of its set.
@@ -94,7 +76,7 @@ class PictureStore:
             query = "SELECT id, painted FROM sets WHERE owner = ? AND job = ? ORDER BY number DESC"
             identity, painted = db.execute(query, [owner, job]).fetchone() or (secrets.token_urlsafe(16), 0)
         files = {f"{identity}-{i}.png": data for i, data in enumerate(images) if i >= painted}
-        files |= {name.replace(".png", ".webp"): _thumbnail(data) for name, data in files.items()}
+        files |= {name.replace(".png", ".webp"): thumbnail(data) for name, data in files.items()}
         size = sum(map(len, files.values()))
         if size > self._limits.total_bytes:
             raise NotKept(FULL)
@@ -120,89 +102,23 @@ class PictureStore:
         self._unlink(gone)
         return bool(gone)
 
-    @property
-    def key(self) -> bytes:
-        """The database's own secret."""
-        return self._key
+    def _upgrade(self, db: sqlite3.Connection) -> None:
+        tables.upgrade(db)
 
-    def close(self) -> None:
-        """Let go of the database."""
-        with self._lock:
-            self.db.close()
+    def _mend(self, db: sqlite3.Connection, row: sqlite3.Row, bad: set[str]) -> dict[str, int]:
+        # A picture without its thumbnail is none.
+        numbers = set(map(number_of, bad))
+        return self._shrink(db, row, {name for name in json.loads(row["files"]) if number_of(name) in numbers})
 
-    @contextmanager
-    def rows(self, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """The database, in a transaction if it is written to. One that turns out to be damaged is set aside.
-
-        Raises HistoryError then.
-        """
-        with self._lock:
-            try:
-                if write:
-                    self.db.execute("BEGIN IMMEDIATE")
-                yield self.db
-                if write:
-                    self.db.execute("COMMIT")
-            except BaseException as error:
-                with suppress(sqlite3.Error):
-                    self.db.rollback()
-                if damaged(error):
-                    self._set_aside()
-                    raise HistoryError(DAMAGED) from error
-                raise
-
-    def _open(self) -> None:
-        self.pictures.mkdir(mode=0o700, exist_ok=True)
-        self.db = sqlite3.connect(
-            self._folder / "history.sqlite3", timeout=10, isolation_level=None, check_same_thread=False
-        )
-        self.db.row_factory = sqlite3.Row
-        # Before anything is written to it.
-        if not (tables.is_blank(self.db) or tables.is_ours(self.db)):
-            raise damage("not our tables")
-        self.db.execute("PRAGMA journal_mode = WAL")
-        self.db.execute("PRAGMA synchronous = FULL")
-        if self.db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise damage("quick_check")
-        # Under the write lock: whoever else is starting here makes either all of it or nothing.
-        self.db.execute("BEGIN IMMEDIATE")
-        if tables.is_blank(self.db):
-            if any(OURS.fullmatch(path.name) for path in self.pictures.iterdir()):
-                raise damage("pictures without their database")
-            tables.make(self.db)
-        tables.upgrade(self.db)
-        self.db.execute("INSERT INTO secret SELECT ? WHERE NOT EXISTS (SELECT * FROM secret)", [os.urandom(32)])
-        self.db.execute("COMMIT")
-        self._key = self.db.execute("SELECT key FROM secret").fetchone()[0]
-        add_ballast(self._folder / "ballast")
-
-    def _sweep(self) -> None:
-        """Make rows and files agree: delete files without a row, set aside those that are not what was written."""
-        # Under the write lock: another process may be between a file and its row.
-        with self.rows(write=True) as db:
-            ours = (path for path in self.pictures.iterdir() if OURS.fullmatch(path.name))
-            there = {path.name: path.stat().st_size for path in ours}
-            known: set[str] = set()
-            aside = None
-            for row in db.execute("SELECT * FROM sets").fetchall():
-                files = json.loads(row["files"])
-                bad = {name for name, size in files.items() if there.get(name) != size}
-                if bad:
-                    aside = aside or self._aside()
-                    for name in bad & set(there):
-                        os.replace(self.pictures / name, aside / name)
-                    numbers = set(map(number_of, bad))
-                    files = self._shrink(db, row, {name for name in files if number_of(name) in numbers})
-                known |= set(files)
-            old = self._doomed(db, "created < ?", self._clock() - self._limits.days * 86400)
-        self._unlink((set(there) - known) | old)
+    def _outdated(self, db: sqlite3.Connection) -> set[str]:
+        return self._doomed(db, "created < ?", self._clock() - self._limits.days * 86400)
 
     def _write(self, new: Addition) -> None:
         try:
             with self.rows(write=True) as db:
                 for name, data in new.files.items():
-                    put(self.pictures / name, data)
-                sync(self.pictures)
+                    put(self.files / name, data)
+                sync(self.files)
                 row = db.execute("SELECT number, files FROM sets WHERE id = ?", [new.id]).fetchone()
                 sizes = json.loads(row["files"]) if row else {}
                 sizes |= {name: len(data) for name, data in new.files.items()}
@@ -273,38 +189,14 @@ class PictureStore:
         self._unlink(doomed)
         return bool(doomed)
 
-    def _set_aside(self) -> None:
-        with suppress(AttributeError):
-            self.db.close()
-        aside = self._aside()
-        # The pictures first: whenever the process is killed, the next start sees them gone or the damage again.
-        for name in ("pictures", "history.sqlite3", "history.sqlite3-wal", "history.sqlite3-shm"):
-            if (self._folder / name).exists():
-                os.replace(self._folder / name, aside / name)
-        self._open()
-
-    def _aside(self) -> Path:
-        """A new folder for what is damaged, and the notice of it."""
-        name = time.strftime("damaged-%Y%m%d-%H%M%S", time.localtime(self._clock()))
-        for more in itertools.chain([""], (f"-{i}" for i in itertools.count(2))):
-            with suppress(FileExistsError):
-                (folder := self._folder / f"{name}{more}").mkdir(mode=0o700)
-                break
-        self.notice = DAMAGED
-        log.warning("the history is damaged; the damaged part is set aside in %s", folder.name)
-        return folder
-
-    def _unlink(self, names: Iterable[str]) -> None:
-        for name in names:
-            (self.pictures / name).unlink(missing_ok=True)
-
 
 def number_of(name: str) -> int:
     """The number of a picture, by the name of a file of it."""
     return int(Path(name).stem.rpartition("-")[2])
 
 
-def _thumbnail(png: bytes) -> bytes:
+def thumbnail(png: bytes) -> bytes:
+    """A small WebP file of a PNG file of ours, with its marks."""
     image, small = Image.open(io.BytesIO(png), formats=("PNG",)), io.BytesIO()
     xmp = image.info.get("xmp", packet())
     image.thumbnail((THUMBNAIL, THUMBNAIL))

@@ -30,7 +30,8 @@ class Settings(BaseSettings):
     `drain_seconds`.
     `status_page` shows /status, `log_prompts` writes prompts into the log.
     `data_dir` has the visitors' history: `history_mb` of pictures in all, `history_per_owner` of one visitor, for
-    `history_days`. A job goes on for `reload_seconds` while no page watches it.
+    `history_days`; and the styles that they keep, `styles_mb` in all, `styles_per_owner` of one visitor. A job goes on
+    for `reload_seconds` while no page watches it.
     `wildcards_dir` has the lists that __name__ in a prompt draws from: name.txt, a choice a line, read at the start.
     `upscalers_dir` has networks that enlarge pictures in a second pass, .safetensors files, looked at at the start.
     With `c2pa_key` and `c2pa_cert`, PEM texts or files of them, pictures are signed when they are handed out.
@@ -62,6 +63,8 @@ class Settings(BaseSettings):
     history_mb: int = Field(2048, ge=1, le=2**20)
     history_per_owner: int = Field(500, ge=1, le=100_000)
     history_days: float = Field(30, gt=0, le=3650)
+    styles_mb: int = Field(2048, ge=1, le=2**20)
+    styles_per_owner: int = Field(50, ge=1, le=10_000)
     reload_seconds: float = Field(20, ge=0, le=3600)
     threads: int = Field(0, ge=0, le=1024)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -14,12 +14,14 @@ from serving.queue import FairQueue
 from serving.request_log import RequestLog
 from serving.settings import Settings
 from serving.shutdown import GracefulShutdown
+from serving.styles import Styles
 from serving.workers.local import LocalWorker
 from serving.workers.zerogpu import ZeroGpuWorker
 from ui.api.agents import Agents
 from ui.api.endpoints import add_endpoints
 from ui.api.history import add_history_endpoints
 from ui.api.openapi import openapi_route
+from ui.api.styles import add_style_endpoints
 from ui.atelier import Atelier
 from ui.errors import ending
 from ui.pages.common.actions import add_actions
@@ -28,7 +30,7 @@ from ui.pages.common.widget import keyboard, shared_script
 from ui.pages.compare.page import add_compare_page
 from ui.pages.history.page import add_history_page
 from ui.pages.paint.wiring import add_paint_page
-from ui.web.app import app_arguments
+from ui.web.app import app_arguments, style_routes
 from ui.web.economy import economize
 from ui.web.sessions import bound_sessions, swept_sessions
 from ui.web.status import status_routes, version
@@ -45,13 +47,15 @@ HEADER = """
 """
 
 
-def open_service(engine: Engine, library: Library, settings: Settings) -> GenerationService:
+def open_service(
+    engine: Engine, library: Library, settings: Settings, styles: Styles | None = None
+) -> GenerationService:
     """Engine, styles and queue as the settings want them."""
     worker = ZeroGpuWorker(engine) if settings.spaces_zero_gpu else LocalWorker(engine)
     queue = FairQueue(settings.queue_size, settings.session_queue_size, worker.places)
     wildcards = read_wildcards(settings.wildcards_dir) if settings.wildcards_dir else {}
     log = RequestLog(settings.log_prompts)
-    return GenerationService(worker, library, queue, wildcards, log, open_credentials(settings))
+    return GenerationService(worker, library, queue, wildcards, log, open_credentials(settings), styles)
 
 
 def open_credentials(settings: Settings):
@@ -88,6 +92,8 @@ def build(service: GenerationService, settings: Settings, history: History) -> A
         keyboard()
         add_endpoints(service, history)
         add_history_endpoints(service, history)
+        if service.styles:
+            add_style_endpoints(service, service.styles, history)
         blocks.unload(_leave(jobs))
     blocks.queue(api_open=False, max_size=settings.queue_size)
     economize(blocks)
@@ -120,6 +126,7 @@ def launch_arguments(
         *file_routes(blocks.uploads),
         *blocks.agents.routes(),
         openapi_route(blocks.endpoints, TITLE, version()),
+        *(style_routes(service.styles) if service.styles else []),
         *(status_routes(service) if settings.status_page else []),
     ]
 

@@ -22,7 +22,8 @@ PARAMETERS = (
 ).split()
 ENDPOINTS = (
     "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers sizes "
-    "prompt_styles compare history forget_picture favourite_picture read_picture"
+    "prompt_styles compare history forget_picture favourite_picture read_picture my_styles keep_style rename_style "
+    "style_preview forget_style"
 ).split()
 QUICK = {"steps": 4, "seed": 11, "api_name": "/generate"}
 

@@ -19,7 +19,7 @@ from pipeline.request.request import GenerationRequest
 from pipeline.sampling.decode import encode_png
 from serving.generation import sheet_file
 from serving.picture_decoder import PictureDecoder
-from serving.picture_store import _thumbnail
+from serving.picture_store import thumbnail
 from tests.serving import ROOT
 from ui.api.agent_answers import lighter
 
@@ -80,9 +80,9 @@ def test_what_began_with_a_picture_is_a_composite_and_names_whose_that_was(engin
     assert read_marks(png) == Marks(source=COMPOSITE)
 
 
-def test_thumbnails_sheets_and_what_agents_look_at_are_marked(engine):
+def testthumbnails_sheets_and_what_agents_look_at_are_marked(engine):
     mine = encode_png(Image.new("RGB", (64, 64)), "", packet(MINE))
-    for small in (_thumbnail(mine), lighter(mine)):
+    for small in (thumbnail(mine), lighter(mine)):
         assert small[:4] == b"RIFF" and read_marks(small).rights == MINE.rights
     values = {"prompt": "x", "steps": 2, "width": 64, "height": 64, "seed": 1, "metadata": False}
     for image, source in ((None, TRAINED), (file(xmp=packet(MINE)), COMPOSITE)):

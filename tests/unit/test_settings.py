@@ -41,6 +41,8 @@ def test_values_are_typed_and_empty_ones_count_as_unset(monkeypatch, tmp_path):
         ("QUEUE_SIZE", "0", "greater than or equal to 1"),
         ("UPLOAD_MB", "4096", "less than or equal to 2048"),
         ("HUB_TIMEOUT", "0", "greater than 0"),
+        ("STYLES_MB", "0", "greater than or equal to 1"),
+        ("STYLES_PER_OWNER", "0", "greater than or equal to 1"),
         ("PROFILE", "sd3", "'embedded', 'sdxl' or 'custom'"),
         ("LOG_LEVEL", "LOUD", "'DEBUG'"),
         ("ADAPTERS_DIR", "/no/such/folder", "not a folder"),

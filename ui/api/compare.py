@@ -48,11 +48,13 @@ def compare_endpoint(service: GenerationService, generate: Callable, history: Hi
             z_axis: another of them, each value of which is a page of its own, or empty
             z_values: as x_values
             dry_run: only tell {"cells", "expected_seconds", "place", "starts_in", ...}
-            owner: as in /generate; the sheet is kept
+            owner: as in /generate; of the pictures the sheet is kept
         """
         values = await uploaded_pictures(dict(zip(names, given)), uploads)
         dry = switch("dry_run", values["dry_run"])
         keeper = (owner_hash(values["owner"]), token_urlsafe(16)) if values["owner"] != "" else None
+        if keeper:
+            await service.lend(keeper[0], request.session_hash)
         asked, axes = ({name: values[name] for name in names} for names in (fields, SIDES))
         if dry:
             yield None, await service.plan(asked, axes, request.session_hash)

@@ -28,7 +28,8 @@ from ui.web.files import picture_files, served
 
 # Values of /generate that are not of the picture.
 OWN_VALUES = {
-    "owner": "32 to 128 random letters, digits, - and _, in whose history the pictures are kept; without it none are",
+    "owner": "32 to 128 random letters, digits, - and _, in whose history the pictures are kept, without it none are; "
+    "adapters may be what /my_styles lists for it",
     "dry_run": 'only tell {"expected_seconds", "place": 0 where it would begin at once, "starts_in": seconds}',
 }
 # Our own queue decides who waits; gradio's own queue only passes on.
@@ -131,6 +132,8 @@ def generate_endpoint(service: GenerationService, history: History, table: Seque
         values = dict(zip(names, given))
         owner, dry_run = (values.pop(name) for name in OWN_VALUES)
         keeper = owner_hash(owner) if owner != "" else ""
+        if keeper:
+            await service.lend(keeper, request.session_hash)
         values = await uploaded_pictures(values, uploads)
         if switch("dry_run", dry_run):
             yield [], service.estimate(values, request.session_hash)

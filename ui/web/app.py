@@ -1,5 +1,6 @@
-"""What the web server adds to gradio: guards, headers, a plain 404, the pictures of the styles and of the history."""
+"""What the web server adds to gradio: guards, headers, a plain 404, the files of styles and of the history."""
 
+import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -12,10 +13,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from lora.adapter import Adapter
-from lora.errors import HistoryError, UnknownAdapter
+from lora.errors import HistoryError, StylesError, UnknownAdapter
+from lora.files import CONFIG
 from lora.library import Library
 from serving.history import History
 from serving.settings import Settings
+from serving.styles import Styles
 from ui.pages.common.theme import PAGES
 from ui.web.archive import history_zip
 from ui.web.guard import KnownHost, RateLimit, SameOrigin
@@ -78,6 +81,23 @@ def history_routes(history: History) -> list[Route]:
         return await history_zip(history, request)
 
     return [Route("/kept/{name}", kept), Route("/history.zip", everything, methods=["POST"])]
+
+
+def style_routes(styles: Styles) -> list[Route]:
+    """Where the files of kept styles are: each under its signed address, a style to be saved under its own name."""
+
+    def mine(request: Request) -> Response:
+        name = request.path_params["name"]
+        try:
+            path, title = styles.path(name, request.query_params.get("key", ""))
+        except (StylesError, OSError, sqlite3.Error):
+            return Response(status_code=404)
+        # Under a name there is never anything else; and nobody but this browser may keep it.
+        headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+        saved = {".safetensors": f"{title.replace('/', '_')}.safetensors", ".json": CONFIG}.get(path.suffix)
+        return FileResponse(path, headers=headers, filename=saved) if path.exists() else Response(status_code=404)
+
+    return [Route("/mine/{name}", mine)]
 
 
 def app_arguments(

@@ -37,7 +37,8 @@ def openings(upload_bytes: int) -> tuple[Opening, ...]:
     reads = (
         "/", "/config", "/config/", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json",
         "/static/{path:path}", "/assets/{path:path}", "/svelte/{path:path}",
-        "/status", "/status.json", "/style/{id}", "/templates.webp", "/kept/{name}", "/file/{folder}/{name}",
+        "/status", "/status.json", "/style/{id}", "/templates.webp", "/kept/{name}", "/mine/{name}",
+        "/file/{folder}/{name}",
         f"{API}/info", f"{API}/info/", f"{API}/openapi.json", f"{API}/theme.css", f"{API}/app_id", f"{API}/app_id/",
         f"{API}/startup-events", f"{API}/heartbeat/{{session_hash}}", f"{API}/queue/data",
         f"{API}/call/{{api_name}}/{{event_id}}", f"{API}/call/v2/{{api_name}}/{{event_id}}",
