@@ -30,27 +30,29 @@ def deltas_of(name: str, stem: str, layer: Layer, parts: Parts, scaling: Scaling
 
     `name` is the file's and `stem` the layer's in it, for messages. Raises UnreadableAdapter.
     """
-    where, left = shown(stem, 80), dict(parts)
+    left = dict(parts)
     try:
         bias = next((part for part in BIASES if part in left), "")
         added = left.pop(bias) if bias else None
-        delta = _delta(name, where, layer, left, scaling) if set(left) - {"alpha", "scalar"} or not bias else None
+        delta = _delta(name, stem, layer, left, scaling) if set(left) - {"alpha", "scalar"} or not bias else None
         if delta is not None:
             yield "", delta
         if added is not None:
             yield ".bias", FullDelta(added.flatten(), delta.scale if delta is not None and BIASES[bias] else 1.0)
     except KeyError as error:
-        raise UnreadableAdapter(f"{name} lacks {error.args[0]} for layer {where}.") from None
+        raise UnreadableAdapter(f"{name} lacks {error.args[0]} for layer {shown(stem, 80)}.") from None
     except (ValueError, IndexError, RuntimeError) as error:
-        raise UnreadableAdapter(f"{name} has tensors that do not go together in {where}: {shown(error, 80)}.") from None
+        raise UnreadableAdapter(
+            f"{name} has tensors that do not go together in {shown(stem, 80)}: {shown(error, 80)}."
+        ) from None
     if left and delta is not None:
-        raise UnreadableAdapter(f"{name} has {min(left)} in {where}, where it does not belong.")
+        raise UnreadableAdapter(f"{name} has {min(left)} in {shown(stem, 80)}, where it does not belong.")
 
 
-def _delta(name: str, where: str, layer: Layer, left: Parts, scaling: Scaling) -> Delta:
+def _delta(name: str, stem: str, layer: Layer, left: Parts, scaling: Scaling) -> Delta:
     magnitude, dora_scale = left.pop("lora_magnitude_vector", None), left.pop("dora_scale", None)
-    factor = _number(name, where, "scalar", left.pop("scalar", None), 1.0)
-    delta = _fixed(left, factor) or _scaled(name, where, layer, left, scaling, factor)
+    factor = _number(name, stem, "scalar", left.pop("scalar", None), 1.0)
+    delta = _fixed(left, factor) or _scaled(name, stem, layer, left, scaling, factor)
     if magnitude is not None:
         return DoraDelta(delta, magnitude, axis=0, inside=True)
     if dora_scale is not None:
@@ -80,7 +82,7 @@ def _fixed(parts: Parts, factor: float) -> Delta | None:
     return None
 
 
-def _scaled(name: str, where: str, layer: Layer, parts: Parts, scaling: Scaling, factor: float) -> Delta:
+def _scaled(name: str, stem: str, layer: Layer, parts: Parts, scaling: Scaling, factor: float) -> Delta:
     """Take a delta's tensors out of `parts`; its scale from its own alpha, or else from the file's metadata."""
     alpha = parts.pop("alpha", None)
     delta = _unscaled(parts)
@@ -89,15 +91,15 @@ def _scaled(name: str, where: str, layer: Layer, parts: Parts, scaling: Scaling,
         # asked for, which may be beyond what the type holds. PEFT has a scale of its own.
         return replace(delta, scale=factor * (1.0 if alpha is not None else scaling.without_rank(layer)))
     if not 1 <= delta.rank <= MAX_RANK:
-        raise UnreadableAdapter(f"{name} has rank {delta.rank} in {where}; 1 to {MAX_RANK} are taken.")
-    value = _number(name, where, "alpha", alpha, scaling.alpha(layer, delta.rank) if alpha is None else 0.0)
+        raise UnreadableAdapter(f"{name} has rank {delta.rank} in {shown(stem, 80)}; 1 to {MAX_RANK} are taken.")
+    value = _number(name, stem, "alpha", alpha, scaling.alpha(layer, delta.rank) if alpha is None else 0.0)
     return replace(delta, scale=factor * value / delta.rank)
 
 
-def _number(name: str, where: str, what: str, tensor: torch.Tensor | None, otherwise: float) -> float:
+def _number(name: str, stem: str, what: str, tensor: torch.Tensor | None, otherwise: float) -> float:
     value = otherwise if tensor is None else float(tensor)
     if not abs(value) <= MAX_ALPHA:
-        raise UnreadableAdapter(f"{name} has {what} {value:g} in {where}; up to {MAX_ALPHA:g} is taken.")
+        raise UnreadableAdapter(f"{name} has {what} {value:g} in {shown(stem, 80)}; up to {MAX_ALPHA:g} is taken.")
     return value
 
 
