@@ -24,8 +24,9 @@ def add(here, prompt: str) -> None:
 def test_what_is_finished_of_a_batch_stays_when_it_is_cancelled(visit, server):
     here = visit()
     page = here.page
-    here.paint("a red apple", Steps=60, Pictures=4)
-    page.wait_for_function("document.querySelectorAll('.cell img:not(.unfinished)').length === 2")
+    # As many as there may be: a page on a busy machine hears late of what is finished.
+    here.paint("a red apple", Steps=150, Pictures=4)
+    page.wait_for_function("document.querySelectorAll('.cell img:not(.unfinished)').length >= 2")
     page.click("#cancel")
     here.until("cancelled")
     # Another may have been finished before it was heard.
