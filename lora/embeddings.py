@@ -49,7 +49,7 @@ def bundled(name: str, file: TensorFile) -> Vectors:
 
 def read_bundled(path: Path) -> Vectors:
     """As `bundled`, with values. Raises UnreadableAdapter."""
-    return bundled(path.name, read(path))
+    return bundled(path.name, read(path, prefix=BUNDLED))
 
 
 def widths(shapes: Shapes) -> dict[str, int]:

@@ -82,8 +82,9 @@ def regular_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         yield file, state.st_size
 
 
-def read(path: Path, header_only: bool = False) -> TensorFile:
-    """The file as it is; with `header_only` only the scalars are read, which is where alphas are kept.
+def read(path: Path, header_only: bool = False, prefix: str = "") -> TensorFile:
+    """The file as it is; with `header_only` only the scalars are read, which is where alphas are kept, and with a
+    `prefix` only the tensors whose names begin so.
 
     Raises UnreadableAdapter for another ending, a file or header too large, and for all that is no safetensors file.
     """
@@ -94,7 +95,8 @@ def read(path: Path, header_only: bool = False) -> TensorFile:
             keys = list(file.keys())
             if len(keys) > MAX_TENSORS:
                 raise UnreadableAdapter(f"{path.name} has more than {MAX_TENSORS} tensors.")
-            tensors = {key: _shape_only(file, key) if header_only else file.get_tensor(key) for key in keys}
+            tensors = {key: _shape_only(file, key) if header_only else file.get_tensor(key) for key in keys
+                       if key.startswith(prefix)}  # fmt: skip
             return TensorFile(tensors, file.metadata() or {})
     # ValueError: a NUL in the name; RuntimeError: a shape beyond what torch can hold.
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
