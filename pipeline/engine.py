@@ -182,7 +182,7 @@ class Engine:
             assert latents is not None
             image = decode(components, finite(latents))
             image = canvas.over(image) if canvas else image
-            xmp = packet(request.image.marks if request.image else None)
+            xmp = packet(request.begun_with)
             images.append(encode_png(image, infotext.write(settings, index) if request.metadata else "", xmp))
             watch.lap("decode")
             if len(images) < request.num_images:

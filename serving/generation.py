@@ -367,4 +367,4 @@ def sheet_file(wanted: Grid, files: list[bytes], details: list[dict]) -> bytes:
     first = wanted.cells[0].request
     cells = [*files, *[None] * (len(wanted.cells) - len(files))]
     told = infotext.write(details[0], more=wanted.infotext) if first.metadata else ""
-    return encode_png(sheet(wanted, cells), told, packet(first.image.marks if first.image else None))
+    return encode_png(sheet(wanted, cells), told, packet(first.begun_with))

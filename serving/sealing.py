@@ -25,7 +25,7 @@ class Seal:
 
     def lost(self, request: GenerationRequest) -> list[str]:
         """In words, what cannot stay of the picture that a request begins with."""
-        if self._credentials is None and request.image is not None and request.image.marks.credentials:
+        if self._credentials is None and request.begun_with and request.begun_with.credentials:
             return ["The Content Credentials of the picture that it began with are not in it: nothing is signed here."]
         return []
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from lora.adapter import Adapter, AdapterMix, normalized
 from lora.errors import AtelierError, Described, InvalidRequest, together
+from pipeline.metadata.marks import Marks
 from pipeline.request.fields import (
     OUTPAINTED,
     Adapters,
@@ -235,6 +236,11 @@ class GenerationRequest:
             # Drawn for nothing it would tell apart what is the same.
             made["variation_seed"] = 0
         return cls(**made)
+
+    @property
+    def begun_with(self) -> Marks | None:
+        """What the picture that it begins with says of itself, if it begins with one."""
+        return self.image.marks if self.image else None
 
     @property
     def mix(self) -> tuple[AdapterMix, float]:
