@@ -40,7 +40,7 @@ from serving.history import History, HistoryLimits
 from serving.request_log import write_to
 from serving.shutdown import GracefulShutdown
 from serving.styles import StyleLimits, Styles
-from ui.blocks import build, launch_arguments, open_service
+from ui.blocks import build, launch_arguments, open_service, open_trainings
 
 MB = 2**20
 
@@ -63,11 +63,12 @@ def compose(settings: Settings):
     )
     kept = StyleLimits(settings.styles_mb * MB, settings.styles_per_owner)
     service = open_service(engine, library, settings, Styles(settings.data_dir, kept))
+    trainings = open_trainings(service, settings)
     shutdown = GracefulShutdown(service.queue, settings.drain_seconds)
     limits = HistoryLimits(settings.history_mb * MB, settings.history_per_owner, settings.history_days)
     history = History(settings.data_dir, limits)
-    blocks = build(service, settings, history)
-    return blocks, launch_arguments(blocks, service, settings, shutdown, history), shutdown
+    blocks = build(service, settings, history, trainings)
+    return blocks, launch_arguments(blocks, service, settings, shutdown, history, trainings), shutdown
 
 
 with in_a_sentence():

@@ -21,6 +21,8 @@
     ├── StylesError         the kept styles cannot be opened, read or changed
     │   ├── StyleNotKept        a style could not be kept
     │   └── UnknownStyle        no such style of this owner
+    ├── TrainingError       trainings cannot be opened, read or written
+    │   └── UnknownTraining     no such training of this owner
     ├── UnknownJob          no such job of this owner
     ├── Busy                too many are waiting
     └── Unforeseen          anything else, which has been logged
@@ -174,6 +176,14 @@ class StyleNotKept(StylesError):
 
 class UnknownStyle(StylesError):
     """No such style of this owner; the same whether it is another's or nobody's."""
+
+
+class TrainingError(AtelierError):
+    """The trainings of visitors cannot be opened, read or written."""
+
+
+class UnknownTraining(TrainingError):
+    """No such training of this owner; the same whether it is another's or nobody's."""
 
 
 class UnknownJob(AtelierError):

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -194,6 +195,14 @@ class Engine:
         _, composer, _ = self.load()
         with self._lock:
             return export(composer, mix, path, rank)
+
+    @contextmanager
+    def lent(self) -> Iterator[Components]:
+        """The base without any adapter, for as long as a `with` block lasts: whoever has it gives it back as it was."""
+        components, composer, _ = self.load()
+        with self._lock:
+            composer.restore()
+            yield components
 
     def state(self) -> dict:
         """What it holds in memory, in numbers."""

@@ -22,6 +22,9 @@ class ModelFacts:
         """`components` may be on the "meta" device; nothing of them is kept but tokenizers and numbers."""
         self.profile = profile
         self.shapes: Shapes = shapes_of(layers_of(components.adaptable()))
+        # For training: the side of the pictures that the model was trained with, in pixels, and its size.
+        self.side: int = components.side
+        self.small: bool = components.family.is_small(components.denoiser)
         self._tokenizers = components.tokenizers
         self._scheduler_config = components.scheduler_config
         self._step_seconds: float | None = None

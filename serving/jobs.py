@@ -155,7 +155,7 @@ class Jobs:
                 yield place.view()
                 if over and not place.live:
                     break
-                await _heard(news, self._pulse)
+                await heard(news, self._pulse)
         finally:
             place.watchers -= 1
             self._unwatched(place)
@@ -257,7 +257,8 @@ def is_name(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[\w-]{16,128}", value, re.ASCII) is not None
 
 
-async def _heard(news: asyncio.Event, seconds: float) -> None:
+async def heard(news: asyncio.Event, seconds: float) -> None:
+    """Wait until there are news, at most so long."""
     try:
         async with asyncio.timeout(seconds):
             await news.wait()

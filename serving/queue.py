@@ -124,6 +124,16 @@ class FairQueue:
         for ticket in self._order:
             ticket.turn.set()
 
+    @property
+    def closing(self) -> bool:
+        """Whether it is shut."""
+        return self._shut
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._order)
+
     def sooner(self, session: str | None, job: str) -> None:
         """Let a job that waits come before the session's others. Nobody else's turn changes."""
         if line := self._lines.get(session):
@@ -165,7 +175,7 @@ class FairQueue:
     def status(self) -> dict:
         """How many jobs wait and run, and in how many seconds all of them should be done."""
         backlog = self._rest() + sum(t.seconds for t in self._order) / self.at_once
-        return {"waiting": len(self._order), "running": len(self._running), "expected_seconds": round(backlog, 1)}
+        return {"waiting": self.waiting, "running": len(self._running), "expected_seconds": round(backlog, 1)}
 
     def _rest(self) -> float:
         now = self._clock()

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     for `reload_seconds` while no page watches it.
     `wildcards_dir` has the lists that __name__ in a prompt draws from: name.txt, a choice a line, read at the start.
     `upscalers_dir` has networks that enlarge pictures in a second pass, .safetensors files, looked at at the start.
+    `trainings` are taken at once, 0 for none, of up to `train_steps` steps each, in slices of `train_slice_seconds`,
+    which is as long as anybody waits for one; 0 is 15 s, on ZeroGPU 60 s.
     With `c2pa_key` and `c2pa_cert`, PEM texts or files of them, pictures are signed when they are handed out.
     """
 
@@ -65,6 +67,9 @@ class Settings(BaseSettings):
     history_days: float = Field(30, gt=0, le=3650)
     styles_mb: int = Field(2048, ge=1, le=2**20)
     styles_per_owner: int = Field(50, ge=1, le=10_000)
+    trainings: int = Field(8, ge=0, le=1000)
+    train_steps: int = Field(5000, ge=1, le=1_000_000)
+    train_slice_seconds: float = Field(0, ge=0, le=600)
     reload_seconds: float = Field(20, ge=0, le=3600)
     threads: int = Field(0, ge=0, le=1024)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -105,6 +110,11 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError("it must be addresses and networks such as 10.0.0.0/8, with commas between") from None
         return value
+
+    @property
+    def slice_seconds(self) -> float:
+        """The seconds of a slice of a training."""
+        return self.train_slice_seconds or (60.0 if self.spaces_zero_gpu else 15.0)
 
     @property
     def hosts(self) -> tuple[str, ...]:

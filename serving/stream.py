@@ -6,16 +6,18 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
 
-from lora.errors import AtelierError
-from pipeline.engine import DenoiseStep, Finished, Generation
+from pipeline.engine import DenoiseStep
+from training import TrainingStep
 
-# What a run tells; an error is told as what it is.
-Item = DenoiseStep | Finished | Generation | AtelierError
+# Of what a run tells, that which nobody needs any more once there is something newer.
+STEPS = (DenoiseStep, TrainingStep)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -26,25 +28,25 @@ class End:
 
 
 async def newest(
-    start: Callable[[], Generator[Item]],
+    start: Callable[[], Iterator[Item]],
     executor: Executor,
     pulse: float = 1.0,
     apart: Callable[[], float] = lambda: 0.0,
 ) -> AsyncGenerator[Item | None]:
     """Run the generator that `start` makes in one thread of `executor` and yield what it yields.
 
-    A DenoiseStep that the viewer had no time for gives way to what follows it; a picture or an exception never does.
+    A step that the viewer had no time for gives way to what follows it; a picture or an exception never does.
     Steps come at least `apart()` seconds one after the other: each goes through all of the web server.
     None comes first, as soon as the run is on its way: what the viewer does with it costs the run nothing. It comes
     after `pulse` seconds without news too, for gradio notices only at a yield that its viewer has gone.
     Closing this generator sets a flag and returns: the thread closes the source after the step that it is in.
     """
-    loop, stop, inbox = asyncio.get_running_loop(), threading.Event(), Inbox(apart)
+    loop, stop, inbox = asyncio.get_running_loop(), threading.Event(), Inbox[Item](apart)
 
     def work() -> None:
         end = End()
         try:
-            with closing(start()) as source:
+            with closing(cast(Generator[Item], start())) as source:
                 while not stop.is_set() and (item := next(source, None)) is not None:
                     loop.call_soon_threadsafe(inbox.deliver, item)
         except BaseException as error:
@@ -64,7 +66,7 @@ async def newest(
         worker.cancel()
 
 
-class Inbox:
+class Inbox(Generic[Item]):
     """What the thread has sent and the viewer has not seen. Lives on the event loop."""
 
     def __init__(self, apart: Callable[[], float]):
@@ -74,10 +76,10 @@ class Inbox:
 
     def deliver(self, item: Item | End) -> None:
         """Take in what was sent; it is news unless it is a step too soon after the last one."""
-        if self._waiting and isinstance(self._waiting[-1], DenoiseStep):
+        if self._waiting and isinstance(self._waiting[-1], STEPS):
             self._waiting.pop()
         self._waiting.append(item)
-        if not isinstance(item, DenoiseStep) or time.monotonic() - self._told >= self._apart():
+        if not isinstance(item, STEPS) or time.monotonic() - self._told >= self._apart():
             self._news.set()
 
     async def take(self, pulse: float) -> Item | End | None:

@@ -10,12 +10,12 @@ from training.config import TARGETS, TrainingConfig
 from training.dataset import Example, read_examples, read_folder
 from training.export import TrainedAdapter
 from training.inject import trainable_parameters
-from training.loop import TrainingStep, train
+from training.loop import TrainingStep, prolonged, train
 from training.pictures import HandedIn, handed_in, read_pictures
-from training.slices import TrainingState, train_slice
+from training.slices import TrainingSlice, TrainingState, train_slice
 
 __all__ = [
-    "TARGETS", "Components", "Example", "HandedIn", "TrainedAdapter", "TrainingConfig", "TrainingState",
-    "TrainingStep", "handed_in", "read_examples", "read_folder", "read_pictures", "train", "train_slice",
-    "trainable_parameters",
+    "TARGETS", "Components", "Example", "HandedIn", "TrainedAdapter", "TrainingConfig", "TrainingSlice",
+    "TrainingState", "TrainingStep", "handed_in", "prolonged", "read_examples", "read_folder", "read_pictures", "train",
+    "train_slice", "trainable_parameters",
 ]  # fmt: skip

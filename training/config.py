@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from lora.errors import InvalidRequest
+from lora.errors import InvalidRequest, together
 
 _ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 _MLP = ("ff.net.0.proj", "ff.net.2")
@@ -91,8 +91,14 @@ class TrainingConfig:
     license: str = _plain("", "of the adapter, for the file's metadata")
 
     def __post_init__(self):
+        problems: list[InvalidRequest] = []
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+            try:
+                object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+            except InvalidRequest as error:
+                problems.append(error)
+        if problems:
+            raise together(problems)
         if not (self.captions or self.trigger):
             raise InvalidRequest("trigger", None, "a word when there are no captions")
         if self.timestep_rank and self.dora:

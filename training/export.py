@@ -48,7 +48,7 @@ class TrainedAdapter:
 
 
 def file_metadata(
-    config: TrainingConfig, components: Sequence[str], base: str, pictures: int, data_sha256: str
+    config: TrainingConfig, components: Sequence[str], base: str, pictures: int, data_sha256: str, steps: int
 ) -> dict[str, str]:
     """What diffusers needs (`lora_adapter_metadata`), and what people and kohya's tools look for. No dates."""
     keys = ("r", "lora_alpha", "use_rslora", "use_dora", "target_modules")
@@ -64,7 +64,7 @@ def file_metadata(
         "ss_network_dim": str(config.rank),
         "ss_network_alpha": f"{config.scale_alpha:g}",
         "ss_num_train_images": str(pictures),
-        "ss_steps": str(config.steps),
+        "ss_steps": str(steps),
         "ss_learning_rate": f"{config.learning_rate:g}",
         "ss_seed": str(config.seed),
         "modelspec.title": config.title or config.trigger,

@@ -29,13 +29,13 @@ from training.objective import Objective, adapted
 MAX_NORM = 1.0
 # To predict nothing at all costs about 1.
 MAX_LOSS = 100.0
-# Decide what is written, not what is learnt: a finished run may be written again with others.
-WRITTEN = ("export_scale", "title", "description", "license")
+# Decide what is written and shown, not what is learnt: a finished run may be written again with others.
+NOT_LEARNT = ("export_scale", "title", "description", "license", "sample_every", "checkpoint_every")
 UNREADABLE = (
     ValueError, TypeError, LookupError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile,
     pickle.UnpicklingError,
 )  # fmt: skip
-KEYS = {"config", "losses", "rng", "weights", "optimizer", "rates", "prepared", "seconds"}
+KEYS = {"config", "losses", "rng", "weights", "optimizer", "rates", "prepared", "seconds", "begun"}
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,21 @@ def opened(
     modules = adapted(components, config)
     tokens = objective.latents[0, 0].numel()
     with quick_attention(components.denoiser, tokens, config), injected(modules, config):
-        run = Run(components, objective, modules, config, start)
+        run = Run(components, objective, modules, config, start, state["begun"] if state else 0)
         if state:
             run.restore(state)
         yield run
+
+
+def prolonged(saved: bytes, steps: int) -> bytes:
+    """What was saved of a run, to go on for `steps` more: they have a learning rate as a run of their own.
+
+    Weights and optimizer are as they were. Raises InvalidRequest for what was not saved.
+    """
+    state = _read(saved)
+    state["begun"], state["rates"] = len(state["losses"]), None
+    state["config"] |= {"steps": len(state["losses"]) + steps}
+    return _written(state)
 
 
 class Run:
@@ -110,7 +121,9 @@ class Run:
         modules: dict[str, nn.Module],
         config: TrainingConfig,
         start: float,
+        begun: int = 0,
     ):
+        """`begun` is the step after which the learning rate began anew."""
         self.components, self.objective, self.modules, self.config = components, objective, modules, config
         self.size = sum(p.numel() for module in modules.values() for p in module.parameters() if not p.requires_grad)
         parameters = trainable(modules)
@@ -119,11 +132,11 @@ class Run:
         assert config.learning_rate is not None
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.learning_rate, weight_decay=1e-2)
         name = "constant_with_warmup" if config.schedule == "constant" else config.schedule
-        self.rates = get_scheduler(name, self.optimizer, None, config.warmup, config.steps)
+        self.rates = get_scheduler(name, self.optimizer, None, config.warmup, config.steps - begun)
         # On the CPU, so that the draws are the same on every device.
         self.rng = torch.Generator().manual_seed(config.seed)
         self.losses: list[float] = []
-        self.start = start
+        self.start, self.begun = start, begun
 
     @property
     def done(self) -> bool:
@@ -171,7 +184,9 @@ class Run:
             raise AdapterError("What was learnt is too large for float16; lower the learning rate or export_scale.")
         count = sum(p.numel() for p in self.parameters)
         pictures, base = len(self.objective.rows), self.components.family.kohya_version(self.components)
-        metadata = file_metadata(self.config, list(self.modules), base, pictures, self.objective.sha256)
+        metadata = file_metadata(
+            self.config, list(self.modules), base, pictures, self.objective.sha256, len(self.losses)
+        )
         return TrainedAdapter(tensors, metadata, tuple(self.losses), count, count / self.size, self.seconds)
 
     def saved(self) -> bytes:
@@ -182,11 +197,9 @@ class Run:
             "config": dataclasses.asdict(self.config), "losses": self.losses, "rng": self.rng.get_state(),
             "weights": dict(zip(self.names, (p.detach() for p in self.parameters))),
             "optimizer": self.optimizer.state_dict(), "rates": self.rates.state_dict(),
-            "prepared": self.objective.prepared(), "seconds": self.seconds,
+            "prepared": self.objective.prepared(), "seconds": self.seconds, "begun": self.begun,
         }  # fmt: skip
-        file = io.BytesIO()
-        torch.save(state, file)
-        return file.getvalue()
+        return _written(state)
 
     def restore(self, state: dict) -> None:
         """Go on from what was saved."""
@@ -194,10 +207,19 @@ class Run:
             for name, parameter in zip(self.names, self.parameters):
                 parameter.copy_(state["weights"][name])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.rates.load_state_dict(state["rates"])
+        if state["rates"] is None:
+            self.optimizer.param_groups[0]["lr"] = self.rates.get_last_lr()[0]
+        else:
+            self.rates.load_state_dict(state["rates"])
         self.rng.set_state(state["rng"])
         self.losses = list(state["losses"])
         self.start -= state["seconds"]
+
+
+def _written(state: dict) -> bytes:
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
 
 
 def _read(saved: bytes) -> dict:
@@ -217,7 +239,7 @@ def _read(saved: bytes) -> dict:
 
 def _refuse_other_config(before: dict, config: TrainingConfig) -> None:
     for field, now in dataclasses.asdict(config).items():
-        if field not in WRITTEN and (was := before.get(field)) != now:
+        if field not in NOT_LEARNT and (was := before.get(field)) != now:
             raise InvalidRequest(field, now, f"{was!r}, as in the checkpoint that is to go on")
 
 

@@ -7,9 +7,10 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from lora.errors import Described, InvalidRequest, TooLong, shown, together
 from pipeline.metadata.parts import ALLOWED, MAX_BYTES
@@ -76,23 +77,29 @@ class _File:
         return self.name.lower().endswith(suffixes)
 
 
-def handed_in(files: Sequence[tuple[str, bytes]], trigger: str) -> list[HandedIn]:
+def handed_in(
+    files: Sequence[tuple[str, bytes]], trigger: str, said: Mapping[str, str] = MappingProxyType({}),
+    left_out: Collection[str] = (),
+) -> list[HandedIn]:  # fmt: skip
     """Named files -> MIN_PICTURES to MAX_PICTURES pictures by name: PNG, JPEG or WebP, NAME.txt as caption of NAME.png,
-    and zip files of these, in any folders; files that begin with a dot, and __MACOSX, are not looked at.
+    and zip files of these, in any folders; files that begin with a dot, and __MACOSX, are not looked at. What is `said`
+    of a picture, by its name, stands in place of its text file; those that are `left_out` are passed over with theirs.
 
     Raises InvalidRequest with a sentence for each thing that is wrong, naming its file: all that cannot be used, what
     is too large or too many, equal names, a caption without picture or, where there is no trigger, the other way round.
     """
     found = _found(files)
-    pictures = sorted((file for file in found if not file.is_a(".txt")), key=lambda file: file.name)
-    texts = [file for file in found if file.is_a(".txt")]
+    kept = [file for file in found if not (file.is_a(".txt") or file.name in left_out)]
+    gone = {file.stem for file in found if file.name in left_out} - {file.stem for file in kept}
+    pictures = sorted(kept, key=lambda file: file.name)
+    texts = [file for file in found if file.is_a(".txt") and file.stem not in gone]
     if not MIN_PICTURES <= len(pictures) <= MAX_PICTURES:
         raise Described("pictures", f"{len(pictures)} files", f"{MIN_PICTURES} to {MAX_PICTURES} pictures")
     problems, captions = _unpaired(pictures, texts), {file.stem: file for file in texts}
     result = []
     for file in pictures:
         try:
-            result.append(_judged(file, captions.get(file.stem), trigger))
+            result.append(_judged(file, captions.get(file.stem), trigger, said.get(file.name)))
         except InvalidRequest as error:
             problems.append(error)
     if problems:
@@ -183,10 +190,11 @@ def _unpaired(pictures: Sequence[_File], texts: Sequence[_File]) -> list[Invalid
     return [*problems, *(InvalidRequest("captions", name, "of a picture of the same name") for name in alone)]
 
 
-def _judged(file: _File, text: _File | None, trigger: str) -> HandedIn:
+def _judged(file: _File, text: _File | None, trigger: str, said: str | None) -> HandedIn:
     if not file.is_a(*SUFFIXES):
         raise InvalidRequest("pictures", file.name, "PNG, JPEG or WebP files, captions (.txt) or zip files of these")
-    caption = caption_of(text.read() if text else None, PurePosixPath(file.name).with_suffix(".txt").name, trigger)
+    written = said.encode() if said else text.read() if text and said is None else None
+    caption = caption_of(written, PurePosixPath(file.name).with_suffix(".txt").name, trigger)
     name, data = _label(file.name), file.read()
     if len(data) > MAX_BYTES:
         raise TooLong(name, f"{len(data) / 2**20:.0f} MB large", f"at most {MAX_BYTES // 2**20} MB")

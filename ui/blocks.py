@@ -15,6 +15,7 @@ from serving.request_log import RequestLog
 from serving.settings import Settings
 from serving.shutdown import GracefulShutdown
 from serving.styles import Styles
+from serving.trainings import TrainingLimits, Trainings
 from serving.workers.local import LocalWorker
 from serving.workers.zerogpu import ZeroGpuWorker
 from ui.api.agents import Agents
@@ -22,15 +23,16 @@ from ui.api.endpoints import add_endpoints
 from ui.api.history import add_history_endpoints
 from ui.api.openapi import openapi_route
 from ui.api.styles import add_style_endpoints
+from ui.api.training import add_training_endpoint
 from ui.atelier import Atelier
-from ui.errors import ending
+from ui.errors import ending, sentence
 from ui.pages.common.actions import add_actions
 from ui.pages.common.theme import PAGES, theme
 from ui.pages.common.widget import keyboard, shared_script
 from ui.pages.compare.page import add_compare_page
 from ui.pages.history.page import add_history_page
 from ui.pages.paint.wiring import add_paint_page
-from ui.web.app import app_arguments, style_routes
+from ui.web.app import app_arguments, style_routes, training_routes
 from ui.web.economy import economize
 from ui.web.sessions import bound_sessions, swept_sessions
 from ui.web.status import status_routes, version
@@ -58,6 +60,16 @@ def open_service(
     return GenerationService(worker, library, queue, wildcards, log, open_credentials(settings), styles)
 
 
+def open_trainings(service: GenerationService, settings: Settings) -> Trainings | None:
+    """The trainings of this host, if it takes any. Raises TrainingError."""
+    if not (settings.trainings and service.styles):
+        return None
+    # A GPU that is lent to whoever asks is not there after a restart, when nobody does.
+    limits = TrainingLimits(settings.slice_seconds, settings.trainings, settings.train_steps,
+                            resumes=not settings.spaces_zero_gpu)  # fmt: skip
+    return Trainings(service, service.styles, settings.data_dir, limits, sentence)
+
+
 def open_credentials(settings: Settings):
     """What pictures are signed with, if they are. Raises InvalidSettings."""
     if not (settings.c2pa_key or settings.c2pa_cert):
@@ -73,7 +85,9 @@ def open_credentials(settings: Settings):
     return Credentials(settings.c2pa_key, settings.c2pa_cert, version())
 
 
-def build(service: GenerationService, settings: Settings, history: History) -> Atelier:
+def build(
+    service: GenerationService, settings: Settings, history: History, trainings: Trainings | None = None
+) -> Atelier:
     """The Blocks, with its queue. Pictures are deleted from the server a day after they were made."""
     jobs = Jobs(service.forget, settings.reload_seconds, ending=ending, sooner=service.queue.sooner)
     uploads = Uploads(settings.uploads_total_mb * MB, settings.upload_mb * MB)
@@ -94,6 +108,8 @@ def build(service: GenerationService, settings: Settings, history: History) -> A
         add_history_endpoints(service, history)
         if service.styles:
             add_style_endpoints(service, service.styles, history)
+        if trainings:
+            add_training_endpoint(service, trainings)
         blocks.unload(_leave(jobs))
     blocks.queue(api_open=False, max_size=settings.queue_size)
     economize(blocks)
@@ -119,7 +135,12 @@ def motto(profile: ModelProfile) -> str:
 
 
 def launch_arguments(
-    blocks: Atelier, service: GenerationService, settings: Settings, shutdown: GracefulShutdown, history: History
+    blocks: Atelier,
+    service: GenerationService,
+    settings: Settings,
+    shutdown: GracefulShutdown,
+    history: History,
+    trainings: Trainings | None = None,
 ) -> dict:
     """How the Blocks is served. In gradio 6 theme and style belong here."""
     routes = [
@@ -127,6 +148,7 @@ def launch_arguments(
         *blocks.agents.routes(),
         openapi_route(blocks.endpoints, TITLE, version()),
         *(style_routes(service.styles) if service.styles else []),
+        *(training_routes(trainings) if trainings else []),
         *(status_routes(service) if settings.status_page else []),
     ]
 
@@ -151,7 +173,13 @@ def launch_arguments(
             history,
             settings,
             routes,
-            (swept_sessions, blocks.agents.running, service.decoder.ready, shutdown.lifespan),
+            (
+                swept_sessions,
+                blocks.agents.running,
+                service.decoder.ready,
+                shutdown.lifespan,
+                *([trainings.running] if trainings else []),
+            ),
         ),
         # Those who wait in the queue hold no thread, but each takes one of gradio's slots of that name.
         "max_threads": settings.queue_size + 40,

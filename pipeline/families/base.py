@@ -237,9 +237,13 @@ class Family(ABC):
 
     # Training.
 
+    def is_small(self, denoiser: nn.Module) -> bool:
+        """Whether it is one of ten million parameters or so, and not of a thousand million."""
+        return sum(p.numel() for p in denoiser.parameters()) < 1e8
+
     def default_learning_rate(self, denoiser: nn.Module) -> float:
-        """A peak that suits a model: one of ten million parameters needs more than one of a thousand million."""
-        return 1e-3 if sum(p.numel() for p in denoiser.parameters()) < 1e8 else 1e-4
+        """A peak that suits a model: a small one needs more."""
+        return 1e-3 if self.is_small(denoiser) else 1e-4
 
     def kohya_version(self, components: Components) -> str:
         """The base as kohya's tools call it in the files that they write, known by the width of its text."""

@@ -9,10 +9,11 @@ from lora.export import Exported
 from pipeline.engine import DenoiseStep, Finished, Generation
 from pipeline.facts import ModelFacts
 from pipeline.request.request import GenerationRequest
+from training import TrainingSlice, TrainingState, TrainingStep
 
 
 class Worker(Protocol):
-    """Paints and exports. `places` jobs may run at once; whoever calls keeps to that. `facts` need no weights."""
+    """Paints, exports, trains. `places` jobs may run at once; whoever calls keeps to that. `facts` need no weights."""
 
     facts: ModelFacts
     places: int
@@ -27,6 +28,14 @@ class Worker(Protocol):
 
     async def export(self, mix: AdapterMix, rank: int | None, path: Path) -> Exported:
         """Write a mix as one adapter file, see lora.export. Raises AdapterError, InvalidRequest."""
+
+    def train(
+        self, work: TrainingSlice, enough: Callable[[float], bool]
+    ) -> AsyncGenerator[TrainingStep | TrainingState | None]:
+        """Do a slice of a training, see training.train_slice; None is no news. One in another process does not hear
+        when it is `enough`. Closing it, a slice has done nothing. Raises AdapterError, InvalidRequest, ModelError, and
+        what the host of a GPU has to say.
+        """
 
     def state(self) -> dict[str, Any]:
         """What it holds in memory, in numbers."""

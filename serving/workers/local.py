@@ -1,7 +1,7 @@
 """An engine in this process, in threads of its own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from contextvars import copy_context
@@ -14,23 +14,31 @@ from lora.errors import AtelierError
 from lora.export import Exported
 from pipeline.engine import DenoiseStep, Engine, Finished, Generation
 from pipeline.request.request import GenerationRequest
-from serving.stream import Item, newest
+from serving.stream import newest
+from training import TrainingSlice, TrainingState, TrainingStep, train_slice
 
-# What a worker's function gives: errors are data, which every process can hand on.
-Paint = Callable[[GenerationRequest], Generator[Item]]
+Enough = Callable[[float], bool]
+# What a worker's functions give: errors are data, which every process can hand on.
+Painted = Iterator[DenoiseStep | Finished | Generation | AtelierError]
+Trained = Iterator[TrainingStep | TrainingState | AtelierError]
+Paint = Callable[[GenerationRequest], Painted]
+Train = Callable[[TrainingSlice, Enough], Trained]
 Export = Callable[[AdapterMix, int | None, Path], Exported | AtelierError]
 
 
 class LocalWorker:
-    """See base.Worker. `paint` and `export` are the engine's own, or stand around them."""
+    """See base.Worker. `paint`, `export` and `train` are those of the engine, or stand around them."""
 
     places = 1
 
-    def __init__(self, engine: Engine, paint: Paint | None = None, export: Export | None = None):
+    def __init__(
+        self, engine: Engine, paint: Paint | None = None, export: Export | None = None, train: Train | None = None
+    ):
         self.facts = engine.facts
         self._engine = engine
         self._paint = paint or engine.generate
         self._export = export or engine.export
+        self._train = train or partial(trained, engine)
         # As many threads as may paint at once: a job that was cancelled ends its step before the next one starts.
         self._threads = ThreadPoolExecutor(self.places, thread_name_prefix="painter")
 
@@ -39,6 +47,14 @@ class LocalWorker:
     ) -> AsyncGenerator[DenoiseStep | Finished | Generation | None]:
         """See base.Worker."""
         async with aclosing(newest(lambda: self._paint(request), self._threads, apart=apart)) as news:
+            async for item in news:
+                if isinstance(item, AtelierError):
+                    raise item
+                yield item
+
+    async def train(self, work: TrainingSlice, enough: Enough) -> AsyncGenerator[TrainingStep | TrainingState | None]:
+        """See base.Worker."""
+        async with aclosing(newest(lambda: self._train(work, enough), self._threads)) as news:
             async for item in news:
                 if isinstance(item, AtelierError):
                     raise item
@@ -55,3 +71,9 @@ class LocalWorker:
     def state(self) -> dict[str, Any]:
         """See base.Worker."""
         return self._engine.state()
+
+
+def trained(engine: Engine, work: TrainingSlice, enough: Enough = lambda seconds: False) -> Trained:
+    """A slice of a training on the engine's base, which nobody else has meanwhile."""
+    with engine.lent() as components:
+        yield from train_slice(components, work, enough)

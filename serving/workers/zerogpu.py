@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Generator
 from pathlib import Path
 
 import spaces
@@ -12,11 +11,11 @@ from lora.errors import AtelierError, Unforeseen
 from lora.export import Exported
 from pipeline.engine import Engine
 from pipeline.request.request import GenerationRequest
-from serving.stream import Item
-from serving.workers.local import Export, LocalWorker, Paint
+from serving.workers.local import Export, LocalWorker, Paint, Painted, Train, Trained, trained
+from training import TrainingSlice
 
-# Seconds that an export may take.
-EXPORT_SECONDS = 60
+# Seconds that an export may take, and a slice of a training beside those in which it learns.
+EXPORT_SECONDS, PREPARING_SECONDS = 60, 30
 log = logging.getLogger(__name__)
 
 
@@ -26,7 +25,7 @@ class ZeroGpuWorker(LocalWorker):
     """
 
     def __init__(self, engine: Engine):
-        super().__init__(engine, gpu_generator(engine), gpu_export(engine))
+        super().__init__(engine, gpu_generator(engine), gpu_export(engine), gpu_training(engine))
 
 
 def gpu_generator(engine: Engine) -> Paint:
@@ -37,7 +36,7 @@ def gpu_generator(engine: Engine) -> Paint:
         return math.ceil(5 + 1.5 * engine.facts.expected_seconds(request))
 
     @spaces.GPU(duration=seconds)
-    def paint(request: GenerationRequest) -> Generator[Item]:
+    def paint(request: GenerationRequest) -> Painted:
         try:
             yield from engine.generate(request)
         except Exception as error:
@@ -57,6 +56,22 @@ def gpu_export(engine: Engine) -> Export:
             return as_data(error)
 
     return export
+
+
+def gpu_training(engine: Engine) -> Train:
+    """A slice of a training likewise. That it is enough cannot be told to the other process."""
+
+    def seconds(work: TrainingSlice) -> int:
+        return math.ceil(PREPARING_SECONDS + 1.2 * work.seconds)
+
+    @spaces.GPU(duration=seconds)
+    def train(work: TrainingSlice) -> Trained:
+        try:
+            yield from trained(engine, work)
+        except Exception as error:
+            yield as_data(error)
+
+    return lambda work, enough: train(work)
 
 
 def as_data(error: Exception) -> AtelierError:

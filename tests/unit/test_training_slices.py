@@ -7,7 +7,6 @@ import itertools
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from PIL import Image
 
 from lora.errors import InvalidRequest
 from pipeline.engine import Engine
@@ -18,9 +17,11 @@ from training import (
     Components,
     TrainedAdapter,
     TrainingConfig,
+    TrainingSlice,
     TrainingState,
     TrainingStep,
     objective,
+    prolonged,
     slices,
     train,
     train_slice,
@@ -33,18 +34,24 @@ def sdxl(tiny_sdxl):
     return DiffusionPipeline.from_pretrained(tiny_sdxl)
 
 
-def cut(pipe, seconds=0.0, between=lambda: None, **changes) -> tuple[TrainedAdapter, list[int]]:
-    """The adapter of a sliced run and the steps of each slice. In no seconds one step is done."""
-    components, config, state, lengths = Components.of(pipe), TrainingConfig(**FAST | changes), None, []
+def sliced(components, config, state=None, seconds=0.0, examples=EXAMPLES, until=10**6):
+    """A slice; in no seconds one step is done."""
+    return train_slice(components, TrainingSlice(tuple(examples), config, state, seconds, until))
+
+
+def cut(pipe, seconds=0.0, between=lambda: None, state=None, **changes) -> tuple[TrainedAdapter, list[int]]:
+    """The adapter of a sliced run and the steps of each slice."""
+    components, config, lengths = Components.of(pipe), TrainingConfig(**FAST | changes), []
+    before = 0 if state is None else state.step
     while True:
-        *steps, last = train_slice(components, EXAMPLES, config, state, seconds)
+        *steps, last = sliced(components, config, state and state.data, seconds)
         assert all(isinstance(step, TrainingStep) for step in steps)
         lengths.append(len(steps))
-        if isinstance(last, TrainedAdapter):
-            return last, lengths
-        assert isinstance(last, TrainingState) and last.step == sum(lengths) == steps[-1].step
+        assert isinstance(last, TrainingState) and last.step == before + sum(lengths) == steps[-1].step
         assert last.losses[-len(steps) :] == tuple(step.loss for step in steps)
-        state = last.data
+        if last.step == config.steps:
+            return last.adapter, lengths
+        state = last
         between()
 
 
@@ -117,22 +124,23 @@ def test_twenty_slices_between_twenty_pictures(tiny_sdxl):
 
     pictures, state = [paint(seed) for seed in range(20)], None
     for seed in range(20):
-        *_, last = train_slice(components, EXAMPLES, config, state, 0.0)
-        state = getattr(last, "data", None)
+        with engine.lent() as lent:
+            *_, last = sliced(lent, config, state)
+        state = last.data
         assert paint(seed) == pictures[seed]
     *_, whole = train(components, EXAMPLES, config)
-    assert last.losses == whole.losses and same(last.tensors, whole.tensors)
+    assert last.losses == whole.losses and same(last.adapter.tensors, whole.tensors)
 
 
 def test_a_slice_that_is_closed_loses_only_itself(sdxl):
     components, config, before = Components.of(sdxl), TrainingConfig(**FAST), bits(sdxl)
-    *_, first = train_slice(components, EXAMPLES, config, None, 0.0)
-    closed = train_slice(components, EXAMPLES, config, first.data, 60.0)
+    *_, first = sliced(components, config)
+    closed = sliced(components, config, first.data, 60.0)
     assert [step.step for step in itertools.islice(closed, 3)] == [2, 3, 4]
     closed.close()
     assert same(bits(sdxl), before)
     torch.rand(5)
-    *_, last = train_slice(components, EXAMPLES, config, first.data, 60.0)
+    *_, last = sliced(components, config, first.data, 60.0)
     assert last.losses == result(sdxl).losses
 
 
@@ -142,31 +150,52 @@ def test_what_takes_time_to_prepare_is_prepared_once(sdxl, monkeypatch):
         real = getattr(objective, name)
         spy = lambda *args, name=name, real=real: calls.append(name) or real(*args)  # noqa: E731
         monkeypatch.setattr(f"training.objective.{name}", spy)
-    *_, first = train_slice(components, EXAMPLES, config, None, 0.0)
+    *_, first = sliced(components, config)
     assert calls == ["encode_pictures", "encode_captions"]
-    *_, second = train_slice(components, EXAMPLES, config, first.data, 0.0)
+    *_, second = sliced(components, config, first.data)
     assert len(calls) == 2 and second.step == 2
 
 
-def test_sample_pictures_are_painted_in_the_slice_that_they_are_due_in(sdxl):
-    components, config, state, due = Components.of(sdxl), TrainingConfig(**FAST, sample_every=2), None, []
-    last = None
-    while not isinstance(last, TrainedAdapter):
-        *steps, last = train_slice(components, EXAMPLES, config, state, 0.0, lambda: Image.new("RGB", (8, 8)))
-        due += [step.step for step in steps if step.sample]
-        state = getattr(last, "data", None)
-    assert due == [2, 4, 6]
-    assert same(last.tensors, result(sdxl).tensors)
+def test_a_slice_ends_at_a_step_and_when_it_is_enough(sdxl):
+    components, config = Components.of(sdxl), TrainingConfig(**FAST)
+    *steps, last = sliced(components, config, seconds=60.0, until=4)
+    assert [step.step for step in steps] == [1, 2, 3, 4]
+    *none, again = sliced(components, config, last.data, 60.0, until=4)
+    assert not none and again.losses == last.losses and same(again.adapter.tensors, last.adapter.tensors)
+    asked = []
+    work = TrainingSlice(tuple(EXAMPLES), config, None, 60.0, 10**6)
+    *steps, _ = train_slice(components, work, lambda seconds: asked.append(seconds) or len(asked) == 3)
+    assert len(steps) == 3 and asked == sorted(asked)
+
+
+def test_what_is_learnt_on_the_way_is_what_shorter_training_would_have(sdxl):
+    components, config = Components.of(sdxl), TrainingConfig(**FAST, schedule="constant")
+    *_, half = sliced(components, config, seconds=60.0, until=3)
+    shorter = result(sdxl, schedule="constant", steps=3)
+    assert half.adapter.data() == shorter.data() and half.adapter.metadata["ss_steps"] == "3"
+
+
+def test_it_goes_on_for_more_steps_however_it_is_cut(sdxl):
+    components, config = Components.of(sdxl), TrainingConfig(**FAST)
+    *_, done = sliced(components, config, seconds=60.0)
+    state, longer = prolonged(done.data, 4), dataclasses.replace(config, steps=10)
+    *steps, whole = sliced(components, longer, state, 60.0)
+    assert [step.step for step in steps] == [7, 8, 9, 10] and whole.losses[:6] == done.losses
+    rates = [step.learning_rate for step in steps]
+    # As in a run of its own: up, and down again.
+    assert rates[0] < max(rates) and rates[-1] < max(rates)
+    single, lengths = cut(sdxl, state=dataclasses.replace(done, data=state), steps=10)
+    assert lengths == [1] * 4 and single.data() == whole.adapter.data()
+    assert not same(whole.adapter.tensors, done.adapter.tensors)
 
 
 def test_time_counts_over_all_slices(sdxl):
     components, config, state, seconds = Components.of(sdxl), TrainingConfig(**FAST), None, []
-    last = None
-    while not isinstance(last, TrainedAdapter):
-        step, last = train_slice(components, EXAMPLES, config, state, 0.0)
+    for _ in range(config.steps):
+        step, last = sliced(components, config, state)
         seconds.append(step.seconds)
-        state = getattr(last, "data", None)
-    assert seconds == sorted(seconds) and 0 < seconds[0] < seconds[-1] < last.seconds
+        state = last.data
+    assert seconds == sorted(seconds) and 0 < seconds[0] < seconds[-1] < last.adapter.seconds
 
 
 def foreign(state: bytes) -> bytes:
@@ -188,19 +217,19 @@ def foreign(state: bytes) -> bytes:
 )
 def test_a_state_that_is_none_is_one_sentence(sdxl, harm):
     components, config, before = Components.of(sdxl), TrainingConfig(**FAST), bits(sdxl)
-    *_, first = train_slice(components, EXAMPLES, config, None, 0.0)
+    *_, first = sliced(components, config)
     with pytest.raises(InvalidRequest, match=r"^checkpoint is damaged or of another version, but must be [\w ]+\.$"):
-        list(train_slice(components, EXAMPLES, config, harm(first.data), 0.0))
+        list(sliced(components, config, harm(first.data)))
     assert same(bits(sdxl), before)
 
 
 def test_a_state_of_another_run_is_refused(sdxl):
     components, config = Components.of(sdxl), TrainingConfig(**FAST)
-    *_, first = train_slice(components, EXAMPLES, config, None, 0.0)
+    *_, first = sliced(components, config)
     with pytest.raises(InvalidRequest, match="rank is 8, but must be 4"):
-        list(train_slice(components, EXAMPLES, dataclasses.replace(config, rank=8), first.data, 0.0))
+        list(sliced(components, dataclasses.replace(config, rank=8), first.data))
     with pytest.raises(InvalidRequest, match="images is 'another'"):
-        list(train_slice(components, EXAMPLES[:2], config, first.data, 0.0))
+        list(sliced(components, config, first.data, examples=EXAMPLES[:2]))
 
 
 def test_prepared_is_what_would_be_made(sdxl):

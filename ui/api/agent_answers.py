@@ -27,7 +27,7 @@ class Progress:
     async def __call__(self, details: dict) -> None:
         """Tell what an endpoint's details say."""
         status = details.get("status")
-        if self._token is None or status not in ("waiting", "painting", "planned", "cell"):
+        if self._token is None or status not in ("waiting", "painting", "planned", "cell", "training", "sampling"):
             return
         done, total = 0.0, None
         words = {"waiting": f"Waiting, place {details.get('place')}"}.get(status, "Painting")
@@ -35,6 +35,9 @@ class Progress:
             share = (details["image"] + details["step"] / details["steps"]) / details["images"]
             done, total = details.get("cell", 0) + share, details.get("cells", 1)
             words = f"Step {details['step']} of {details['steps']}"
+        if status in ("training", "sampling"):
+            done, total = details["step"], details["steps"]
+            words = f"Step {done} of {total}"
         # It has to grow with each message, also while nothing but the queue moves.
         self._last = max(done, self._last + 1e-6)
         await self._context.session.send_progress_notification(

@@ -45,6 +45,8 @@ MOST_SESSIONS, MOST_PER_ADDRESS, IDLE_SECONDS = 1000, 100, 1800.0
 MOST_BODY = 4 * 2**20
 # Files that a connection was given and may name again.
 MOST_GIVEN = 1000
+# Of one value.
+MOST_FILES = 200
 FILE = {
     "type": "string",
     "description": "a data: URI of it in base64, up to 3 MB; or what POST /gradio_api/upload gave for a file that you "
@@ -175,8 +177,14 @@ class Agents:
         for name in endpoint.required:
             if name not in values:
                 raise Described(name, "missing", "given")
-        files = {n: await self._file(n, values[n], agent, who) for n in endpoint.files if values.get(n) is not None}
+        files = {n: await self._files(n, values[n], agent, who) for n in endpoint.files if values.get(n) is not None}
         return values | files
+
+    async def _files(self, field: str, value: object, agent: Agent, who: str) -> object:
+        """A file, or each of a list of them."""
+        if not isinstance(value, list):
+            return await self._file(field, value, agent, who)
+        return [await self._file(f"{field} {i}", each, agent, who) for i, each in enumerate(value[:MOST_FILES], 1)]
 
     async def _file(self, field: str, value: object, agent: Agent, who: str) -> dict:
         # As a call over HTTP would have it.
@@ -190,7 +198,8 @@ class Agents:
             except ValueError:
                 raise Described(field, "a data: URI whose base64 is damaged", "sent again") from None
             kind = head[5:].partition(";")[0]
-            name = f"{field}.safetensors" if not kind.startswith("image/") else f"{field}.{kind[6:]}"
+            ending = kind[6:] if kind.startswith("image/") else "zip" if kind == "application/zip" else "safetensors"
+            name = f"{field}.{ending}"
             path = await self._uploads.add(who, name, io.BytesIO(content))
         elif isinstance(value, str) and (sent := self._sent(value)):
             path = sent

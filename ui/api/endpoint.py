@@ -45,7 +45,7 @@ class Endpoint:
             for name, parameter in parameters.items()
         }
         required = tuple(name for name, p in parameters.items() if p.default is p.empty)
-        files = frozenset(name for name, p in parameters.items() if FileData in _kinds(p.annotation))
+        files = frozenset(name for name, p in parameters.items() if FileData in (*_kinds(p.annotation), *_items(p)))
         return cls(function.__name__, function, about, properties, required, files, returns)
 
     def arguments(self, values: Mapping[str, object], session: str) -> tuple:
@@ -58,11 +58,13 @@ class Endpoint:
 
     def schema(self, file: Mapping[str, Any]) -> dict:
         """The JSON schema of all its values, a file being as `file` says."""
-        properties = {
-            name: (value | {**file, "description": f"{value['description']}; {file['description']}"}
-                   if name in self.files else value)
-            for name, value in self.properties.items()
-        }  # fmt: skip
+
+        def told(value: dict) -> dict:
+            if value.get("type") == "array":
+                return value | {"items": file}
+            return value | {**file, "description": f"{value['description']}; {file['description']}"}
+
+        properties = {name: told(value) if name in self.files else value for name, value in self.properties.items()}
         return {"type": "object", "properties": properties, "required": list(self.required),
                 "additionalProperties": False}  # fmt: skip
 
@@ -102,13 +104,19 @@ def _kinds(annotation: object) -> tuple:
     return typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
 
 
+def _items(parameter: inspect.Parameter) -> tuple:
+    """What a list is of."""
+    annotation = parameter.annotation
+    return typing.get_args(annotation) if typing.get_origin(annotation) is list else ()
+
+
 def _schema(parameter: inspect.Parameter) -> dict:
     annotation, default = parameter.annotation, parameter.default
     if FileData in _kinds(annotation):
         return {}
     kind = typing.get_origin(annotation) or annotation
     schema: dict[str, Any] = {"type": KINDS[kind]}
-    if kind is list and (items := typing.get_args(annotation)):
+    if kind is list and (items := _items(parameter)) and FileData not in items:
         schema["items"] = {"type": KINDS[items[0]]}
     return schema if default is parameter.empty else schema | {"default": default}
 

@@ -13,12 +13,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from lora.adapter import Adapter
-from lora.errors import HistoryError, StylesError, UnknownAdapter
+from lora.errors import HistoryError, StylesError, TrainingError, UnknownAdapter
 from lora.files import CONFIG
 from lora.library import Library
 from serving.history import History
 from serving.settings import Settings
 from serving.styles import Styles
+from serving.trainings import Trainings
 from ui.pages.common.theme import PAGES
 from ui.web.archive import history_zip
 from ui.web.guard import KnownHost, RateLimit, SameOrigin
@@ -98,6 +99,23 @@ def style_routes(styles: Styles) -> list[Route]:
         return FileResponse(path, headers=headers, filename=saved) if path.exists() else Response(status_code=404)
 
     return [Route("/mine/{name}", mine)]
+
+
+def training_routes(trainings: Trainings) -> list[Route]:
+    """Where samples of trainings are, and what had been learnt then: each under its signed address."""
+
+    def file(request: Request) -> Response:
+        name = request.path_params["name"]
+        try:
+            path = trainings.path(name, request.query_params.get("key", ""))
+        except TrainingError:
+            return Response(status_code=404)
+        # Under a name there is never anything else; and nobody but this browser may keep it.
+        headers = {"Cache-Control": "private, max-age=31536000, immutable"}
+        saved = "style.safetensors" if path.suffix == ".safetensors" else None
+        return FileResponse(path, headers=headers, filename=saved) if path.exists() else Response(status_code=404)
+
+    return [Route("/training/{name}", file)]
 
 
 def app_arguments(

@@ -50,13 +50,13 @@ def _write(image: bytes, name: str) -> dict:
 
 def check_files(values: Sequence[Any]) -> None:
     """Raise gradio's error where a value of a call is a file that is not in gradio's cache, a path of the server or an
-    address, or where it holds a file, for no value does.
+    address, or where it holds a file and is no list of them.
 
     Gradio itself would fetch the address, copy what is inside to where everybody can have it, and answer the path
     without a word.
     """
-    waiting: list[Any] = [value for value in values if not _is_file(value)]
-    for value in values:
+    waiting: list[Any] = [value for value in values if not (_is_file(value) or _is_list_of_files(value))]
+    for value in [each for given in values for each in (given if _is_list_of_files(given) else [given])]:
         if _is_file(value):
             path = value["path"]
             # A NUL ends a path for the system, not for Python.
@@ -72,11 +72,15 @@ def check_files(values: Sequence[Any]) -> None:
             waiting += value.values() if isinstance(value, dict) else value
 
 
+def _is_list_of_files(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_file, value))
+
+
 def _is_file(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("path"), str) and "meta" in value
 
 
-def served(source: Path) -> dict:
-    """A file in gradio's cache, as its file data."""
+def served(source: Path, name: str = "") -> dict:
+    """A file in gradio's cache, as its file data, under its own `name` or another."""
     path = save_file_to_cache(source, cache_dir=get_upload_folder())
-    return FileData(path=path, orig_name=source.name, size=Path(path).stat().st_size).model_dump()
+    return FileData(path=path, orig_name=name or source.name, size=Path(path).stat().st_size).model_dump()

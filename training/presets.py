@@ -1,0 +1,86 @@
+"""How long to train, in a word; and which fields of TrainingConfig a stranger may set how high on one's machine."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from lora.errors import Described, InvalidRequest, together
+from training.config import TrainingConfig
+
+# For a small model, such as the embedded one, and for one of SD's size: what docs/training.md measures.
+PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "quick": ({"steps": 160, "batch_size": 4}, {"steps": 300, "batch_size": 1}),
+    "balanced": ({"steps": 400, "batch_size": 4}, {"steps": 800, "batch_size": 1}),
+    "thorough": ({"steps": 1200, "batch_size": 4}, {"steps": 2000, "batch_size": 1}),
+}
+PRESET = "balanced"
+# Asked for apart; or for the command line.
+_APART = ("trigger", "captions", "title", "license", "checkpoint_every", "preserve_noisiest")
+_MOST = {"batch_size": 16, "accumulation": 16, "rank": 128, "min_rank": 128, "warmup": 1000}
+OPTIONS = tuple(field for field in dataclasses.fields(TrainingConfig) if field.name not in _APART)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingScope:
+    """What a host lets be trained: on a model that is `small` or not, trained with pictures of `side` pixels, up to
+    `steps` optimizer steps.
+    """
+
+    small: bool
+    side: int
+    steps: int
+
+    def preset(self, name: object) -> dict[str, Any]:
+        """The options of a preset. Raises InvalidRequest."""
+        if not (isinstance(name, str) and name in PRESETS):
+            raise InvalidRequest("preset", name, "one of " + ", ".join(PRESETS))
+        options = PRESETS[name][0 if self.small else 1]
+        return options | {"steps": min(options["steps"], self.steps)}
+
+    def bounds(self, field: dataclasses.Field) -> tuple[float, float]:
+        """The lowest and highest value of a field that is a number."""
+        most = _MOST | {"steps": self.steps, "sample_every": self.steps, "resolution": self.side}
+        return field.metadata["low"], min(field.metadata["high"], most.get(field.name, field.metadata["high"]))
+
+    def schema(self) -> dict:
+        """The JSON schema of OPTIONS."""
+        return {"type": "object", "properties": {field.name: self._schema(field) for field in OPTIONS},
+                "additionalProperties": False}  # fmt: skip
+
+    def _schema(self, field: dataclasses.Field) -> dict:
+        rules: Mapping[str, Any] = field.metadata
+        told = {"description": rules["help"], "default": field.default}
+        if "choices" in rules:
+            return told | {"type": "string", "enum": [*rules["choices"]]}
+        if "low" in rules:
+            low, high = self.bounds(field)
+            kind = "integer" if field.type in (int, int | None) else "number"
+            kinds = kind if field.default is not None else [kind, "null"]
+            return told | {"type": kinds, "minimum": low, "maximum": high}
+        return told | {"type": "boolean" if field.type is bool else "string"}
+
+    def config(self, preset: object, options: object, **apart: Any) -> TrainingConfig:
+        """The config of a preset, of `options` that differ from it, and of what is asked for apart.
+
+        Raises InvalidRequest with a sentence for each thing that is wrong.
+        """
+        if not isinstance(options, dict):
+            raise InvalidRequest("options", options, "fields of a training by their names")
+        known, problems = {field.name: field for field in OPTIONS}, list[InvalidRequest]()
+        given = {name: value for name, value in options.items() if name in known}
+        for name, value in options.items():
+            if name not in known:
+                problems.append(Described("options", f"with {name!r:.40}", f"of these: {', '.join(known)}"))
+            elif "low" in known[name].metadata and isinstance(value, (int, float)):
+                low, high = self.bounds(known[name])
+                if not low <= value <= high:
+                    problems.append(InvalidRequest(name, value, f"from {low:g} to {high:g} here"))
+        config = None
+        try:
+            config = TrainingConfig(**self.preset(preset) | given | apart)
+        except InvalidRequest as error:
+            named = {each.field for each in problems}
+            problems += [each for each in error.problems if each.field not in named]
+        if config is None or problems:
+            raise together(problems)
+        return config
