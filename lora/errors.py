@@ -96,8 +96,9 @@ class Several(InvalidRequest):
 
     def __init__(self, problems: Sequence[AtelierError]):
         AtelierError.__init__(self, " ".join(dict.fromkeys(map(str, problems))))
-        self.all = tuple(problems)
-        self.field = next((each.field for each in problems if isinstance(each, InvalidRequest)), "")
+        # One of them may be several itself.
+        self.all = tuple(each for one in problems for each in (one.all if isinstance(one, Several) else [one]))
+        self.field = next((each.field for each in self.all if isinstance(each, InvalidRequest)), "")
 
     @property
     def problems(self) -> Sequence[InvalidRequest]:

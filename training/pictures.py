@@ -80,6 +80,7 @@ class _File:
 def handed_in(
     files: Sequence[tuple[str, bytes]], trigger: str, said: Mapping[str, str] = MappingProxyType({}),
     left_out: Collection[str] = (),
+    least: int = MIN_PICTURES,
 ) -> list[HandedIn]:  # fmt: skip
     """Named files -> MIN_PICTURES to MAX_PICTURES pictures by name: PNG, JPEG or WebP, NAME.txt as caption of NAME.png,
     and zip files of these, in any folders; files that begin with a dot, and __MACOSX, are not looked at. What is `said`
@@ -93,7 +94,7 @@ def handed_in(
     gone = {file.stem for file in found if file.name in left_out} - {file.stem for file in kept}
     pictures = sorted(kept, key=lambda file: file.name)
     texts = [file for file in found if file.is_a(".txt") and file.stem not in gone]
-    if not MIN_PICTURES <= len(pictures) <= MAX_PICTURES:
+    if not least <= len(pictures) <= MAX_PICTURES:
         raise Described("pictures", f"{len(pictures)} files", f"{MIN_PICTURES} to {MAX_PICTURES} pictures")
     problems, captions = _unpaired(pictures, texts), {file.stem: file for file in texts}
     result = []

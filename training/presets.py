@@ -75,12 +75,12 @@ class TrainingScope:
                 low, high = self.bounds(known[name])
                 if not low <= value <= high:
                     problems.append(InvalidRequest(name, value, f"from {low:g} to {high:g} here"))
-        config = None
         try:
             config = TrainingConfig(**self.preset(preset) | given | apart)
         except InvalidRequest as error:
-            named = {each.field for each in problems}
-            problems += [each for each in error.problems if each.field not in named]
-        if config is None or problems:
+            # Of a value that is none here either it is said once.
+            named = {each.field for each in error.problems}
+            raise together([*(each for each in problems if each.field not in named), *error.problems]) from None
+        if problems:
             raise together(problems)
         return config

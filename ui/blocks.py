@@ -32,6 +32,7 @@ from ui.pages.common.widget import keyboard, shared_script
 from ui.pages.compare.page import add_compare_page
 from ui.pages.history.page import add_history_page
 from ui.pages.paint.wiring import add_paint_page
+from ui.pages.train.page import add_train_page
 from ui.web.app import app_arguments, style_routes, training_routes
 from ui.web.economy import economize
 from ui.web.sessions import bound_sessions, swept_sessions
@@ -100,6 +101,9 @@ def build(
                 page = add_paint_page(service, jobs, history, tabs)
             with gr.Tab("Compare", id="compare") as tab:
                 add_compare_page(service, jobs, history, page.fields, (tabs, tab))
+            if trainings:
+                with gr.Tab("Train", id="train") as tab:
+                    add_train_page(service, trainings, (tabs, tab))
             with gr.Tab("History", id="history"):
                 add_history_page(history)
         add_actions(service, history, page.fields, page.reader, tabs)
@@ -162,6 +166,7 @@ def launch_arguments(
                 "common/base.css",
                 "paint/paint.css",
                 "compare/compare.css",
+                "train/train.css",
                 "history/history.css",
                 "common/viewer.css",
             )

@@ -26,6 +26,7 @@ from serving.trainings.order import TrainingOrder, handed
 from serving.trainings.run import TrainingRuns, in_words
 from serving.trainings.store import LIVE, TrainingStore, log
 from training import prolonged
+from training.presets import PRESET, TrainingScope
 
 RESTARTED = "The app was restarted; nothing is lost. Press Go on."
 # What is raised by reading what another version has written.
@@ -92,12 +93,15 @@ class Trainings:
         whether that was `measured` here. Raises AtelierError.
         """
         wanted = await asyncio.to_thread(handed, values, files, self._service.facts, self.limits.steps)
-        told = {"status": "planned", "pictures": len(wanted.pictures), "steps": wanted.config.steps}
-        return told | self.estimate(TrainingOrder(wanted.config, wanted.prompt, wanted.config.seed, ()))
+        told = self.forecast(values.get("preset", PRESET), values.get("options", {}), wanted.prompt)
+        return {"status": "planned", "pictures": len(wanted.pictures), **told}
 
-    def estimate(self, order: TrainingOrder) -> dict:
-        """How long an order takes where nobody else waits, and whether that was measured here."""
-        return {"expected_seconds": round(self._runs.seconds(order)), "measured": self._runs.measured}
+    def forecast(self, preset: object, options: object, prompt: str = "") -> dict:
+        """How many `steps` a training has, and its `expected_seconds` as in `plan`. Raises InvalidRequest."""
+        facts = self._service.facts
+        config = TrainingScope(facts.small, facts.side, self.limits.steps).config(preset, options)
+        seconds = self._runs.seconds(TrainingOrder(config, prompt or facts.profile.examples[0], config.seed, ()))
+        return {"steps": config.steps, "expected_seconds": round(seconds), "measured": self._runs.measured}
 
     async def begin(
         self,

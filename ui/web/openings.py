@@ -38,6 +38,7 @@ def openings(upload_bytes: int) -> tuple[Opening, ...]:
         "/", "/config", "/config/", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json",
         "/static/{path:path}", "/assets/{path:path}", "/svelte/{path:path}",
         "/status", "/status.json", "/style/{id}", "/templates.webp", "/kept/{name}", "/mine/{name}",
+        "/training/{name}",
         "/file/{folder}/{name}",
         f"{API}/info", f"{API}/info/", f"{API}/openapi.json", f"{API}/theme.css", f"{API}/app_id", f"{API}/app_id/",
         f"{API}/startup-events", f"{API}/heartbeat/{{session_hash}}", f"{API}/queue/data",

@@ -35,4 +35,5 @@ const showJob = ({ kind, notice, sentences, share, draw }) => {
     props.value = { ...props.value, status: "failed", message: LOST };
     show();
   }, 1000);
+  return show;
 };

@@ -127,7 +127,19 @@ interface Axis {
 
 /** A job, whatever it does. */
 interface Job {
-  status: "empty" | "sent" | "planned" | "waiting" | "painting" | "cell" | "done" | "failed" | "cancelled";
+  status:
+    | "empty"
+    | "sent"
+    | "planned"
+    | "waiting"
+    | "painting"
+    | "cell"
+    | "training"
+    | "sampling"
+    | "done"
+    | "stopped"
+    | "failed"
+    | "cancelled";
   message?: string;
   notice?: string;
 }
@@ -217,6 +229,43 @@ type CompareJob = Job &
     | ({ status: "done"; sheet: SentFile } & Grid)
   );
 
+/** What a style was at a step: pictures by percent of its weight, its file and its id among the kept, if there are. */
+interface Sample {
+  step: number;
+  pictures: Record<string, string>;
+  file: string | null;
+  kept: string | null;
+}
+
+interface TrainView {
+  id: string;
+  name: string;
+  prompt: string;
+  seed: number;
+  pictures: number;
+  step: number;
+  steps: number;
+  place: number;
+  stopping: boolean;
+  seconds: number;
+  seconds_left: number;
+  losses: [number, number][];
+  samples: Sample[];
+}
+
+type TrainStatus = "waiting" | "training" | "sampling" | "done" | "stopped" | "failed";
+type TrainJob = Job & ({ status: "empty" } | { [S in TrainStatus]: { status: S } & TrainView }[TrainStatus]);
+
+/** A picture on the sheet of what is learnt from; `box` is what of it, in shares. */
+interface Handed {
+  name: string;
+  caption: string;
+  width: number;
+  height: number;
+  box: number[];
+  thumb: string;
+}
+
 /** What a request comes to before it is sent, or why it comes to nothing; a place of 0 is none in the queue. */
 interface Plan {
   expected_seconds: number;
@@ -255,6 +304,14 @@ type KeptPicture = PictureItem & PictureSet["pictures"][0] & { details: Details;
 interface Answer {
   number: number;
   error?: string;
+}
+
+interface SheetAnswer extends Answer {
+  pictures: Handed[];
+}
+
+interface TrainAnswer extends Answer {
+  view?: TrainJob;
 }
 
 interface ActAnswer extends Answer {

@@ -2,7 +2,7 @@
 // Who this browser is and which jobs this tab watches, one of each kind. The server stores the owner's hash only;
 // nothing else proves it.
 (() => {
-  const RUNNING = ["sent", "planned", "waiting", "painting", "cell"];
+  const RUNNING = ["sent", "planned", "waiting", "painting", "cell", "training", "sampling"];
   /** @type {Record<string, string>} */
   const memory = {};
   const random = () => {
@@ -55,6 +55,7 @@
     // Until the viewer is there, see common/viewer.js.
     view: () => {},
     act: async () => "",
+    wear: () => {},
     runs: (job) => RUNNING.includes(job?.status ?? "empty"),
     recall: (name) => {
       try {

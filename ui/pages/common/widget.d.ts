@@ -30,6 +30,7 @@ declare const given: {
   chunk: number;
   page_size: number;
   most: number;
+  least: number;
   most_bytes: number;
   burns_above: number;
   max_weight: number;
@@ -64,6 +65,8 @@ interface Window {
     view(items: PictureItem[], index?: number): void;
     /** Do something with a picture, or with several; gives in words what went wrong, or "". */
     act(items: PictureItem | PictureItem[], what: Act): Promise<string>;
+    /** Put a style on, also one that the page has not heard of yet. */
+    wear(id: string): void;
     /** All that can be put on, by their ids. */
     styles?: Map<string, Style>;
   };
@@ -202,15 +205,15 @@ type Sentences<J extends { status: string }> = {
 };
 /**
  * Show the widget's value, a job, whenever it changes. `kind` is its place in the dataset of <html>, where the buttons
- * look; `notice` is the place for what went wrong; `share` is how much of it is done, 0 to 1.
+ * look; `notice` is the place for what went wrong; `share` is how much of it is done, 0 to 1. Gives how to show it.
  */
 declare function showJob<J extends Job>(widget: {
-  kind: "atelier" | "compare";
+  kind: "atelier" | "compare" | "train";
   notice: () => HTMLElement | null;
   sentences: Sentences<J>;
   share: (value: J) => number;
   draw: (value: J, running: boolean) => void;
-}): void;
+}): () => void;
 
 // From strip.js:
 /** One's own jobs that wait or failed, with events `cancel` and `sooner` for the one that is `asked`. */
