@@ -97,7 +97,8 @@ class Several(InvalidRequest):
     def __init__(self, problems: Sequence[AtelierError]):
         AtelierError.__init__(self, " ".join(dict.fromkeys(map(str, problems))))
         # One of them may be several itself.
-        self.all = tuple(each for one in problems for each in (one.all if isinstance(one, Several) else [one]))
+        flat = (each for one in problems for each in (one.all if isinstance(one, Several) else (one,)))
+        self.all: tuple[AtelierError, ...] = tuple(flat)
         self.field = next((each.field for each in self.all if isinstance(each, InvalidRequest)), "")
 
     @property

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
-from lora.errors import UnreadableAdapter
+from lora.errors import InvalidRequest, UnreadableAdapter
 from lora.library import Library
 from pipeline.engine import DenoiseStep, Engine, Generation
 from pipeline.profiles import load_profile
 from pipeline.request.request import GenerationRequest
-from serving.workers.zerogpu import gpu_generator
+from serving.workers.local import trained
+from serving.workers.zerogpu import gpu_generator, gpu_training
 from tests.adapters import library_with, save_adapter
+from training import Example, TrainingConfig, TrainingSlice
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("lora", "pipeline", "training", "serving", "ui")
@@ -134,7 +137,24 @@ def test_i4_an_upload_is_found_by_its_path(setting, tmp_path):
     assert generation.details["adapters"][0]["sha256"] == mine.sha256
 
 
+def test_i4_a_slice_of_a_training_crosses_as_bytes_and_comes_to_the_same(setting):
+    engine, _, _ = setting
+    examples = tuple(Example(Image.new("RGB", (64, 64), colour), (colour,)) for colour in ("red", "navy", "gold"))
+    config, state = TrainingConfig(trigger="red", steps=4, batch_size=2, rank=4, learning_rate=1e-2), None
+    train = gpu_training(engine)
+    forked = Worker(lambda work: train(work, lambda seconds: False))
+    for until in (1, 3, 4):
+        *steps, last = forked.call(TrainingSlice(examples, config, state, 60.0, until))
+        assert [step.step for step in steps] == [*range(last.step - len(steps) + 1, until + 1)]
+        state = last.data
+    with pytest.raises(InvalidRequest, match=r"^images is 'another'"):
+        forked.call(TrainingSlice(examples[:2], config, state, 60.0, 4))
+    forked.stop()
+    *_, whole = trained(engine, TrainingSlice(examples, config, None, 60.0, 4))
+    assert last.adapter.data() == whole.adapter.data()
+
+
 def test_one_file_alone_asks_for_a_gpu():
     sources = [ROOT / "app.py", *(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))]
     found = [p.name for p in sources for _ in re.findall(r"^\s*@spaces\.GPU", p.read_text(), re.M)]
-    assert found == ["zerogpu.py"] * 2, "one that paints, one that exports"
+    assert found == ["zerogpu.py"] * 3, "one that paints, one that exports, one that trains"
