@@ -62,9 +62,9 @@ class TrainingConfig:
         "Soboleva et al. 2025, arXiv:2507.05964); the file is an ordinary one, whose ranks all act at every step of a "
         "painting, where the paper masks them again",
     )
-    min_rank: int = _number(1, 1, 256, "with --timestep-rank, ranks that learn at the noisiest step")
+    min_rank: int = _number(1, 1, 256, "with T-LoRA, ranks that learn at the noisiest step")
     rank_power: float = _number(
-        1.0, 0.1, 10, "with --timestep-rank, how they fall: by (1 - t / T) to this power; more is sooner"
+        1.0, 0.1, 10, "with T-LoRA, how they fall: by (1 - t / T) to this power; more is sooner"
     )
     min_snr_gamma: float | None = _number(
         None, 0.1, 100, "weigh time steps by min(SNR, gamma) (Hang et al. 2023, arXiv:2303.09556); 5 is usual"

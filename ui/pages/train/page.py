@@ -54,7 +54,8 @@ def add_train_page(service: GenerationService, trainings: Trainings, where: tupl
             with gr.Accordion("More", open=False):
                 prompt = gr.Textbox("", label="What the samples show", placeholder=service.profile.examples[0])
                 licence = gr.Textbox("", label="Licence, for the file", max_lines=1, max_length=120)
-                options = _options(scope)
+                with gr.Column(elem_id="train-options"):
+                    options = _options(scope)
             with gr.Row(elem_id="train-act"):
                 start = gr.Button("Train", variant="primary", elem_id="train")
             cost = gr.HTML("", elem_id="train-cost", apply_default_css=False)
@@ -78,7 +79,9 @@ def _options(scope: TrainingScope) -> dict[str, Component]:
             low, high = scope.bounds(field)
             preset = field.name in scope.preset(PRESET)
             hint = "as the preset says" if preset else "by itself" if usual is None else f"{usual:g}"
-            made[field.name] = gr.Number(None, minimum=low, maximum=high, placeholder=hint, **told)
+            # As text: gradio's field for numbers makes 0 of an empty one.
+            told |= {"info": f"{rules['help']} ({low:g} to {high:g})", "elem_id": f"train-{field.name}"}
+            made[field.name] = gr.Textbox("", max_lines=1, placeholder=hint, **told)
         elif field.type is bool:
             made[field.name] = gr.Checkbox(usual, **told)
         else:
@@ -91,9 +94,20 @@ def _asked(names: Sequence[str], given: Sequence[Any]) -> dict:
     values = dict(zip(names, given))
     usual = {field.name: "" if isinstance(field.default, str) and "choices" not in field.metadata else field.default
              for field in OPTIONS}  # fmt: skip
-    options = {name: values.pop(name) for name in usual}
+    options = {name: number(values.pop(name)) for name in usual}
     chosen = {name: value for name, value in options.items() if value not in (None, "") and value != usual[name]}
     return values | {"options": chosen}
+
+
+def number(value: object) -> object:
+    """What was written as a number; anything else as it is, to be refused by the name of its field."""
+    if not isinstance(value, str):
+        return value
+    with suppress(ValueError):
+        return int(value)
+    with suppress(ValueError):
+        return float(value)
+    return value.strip()
 
 
 def _wire_sheet(service: GenerationService, sheet: gr.HTML) -> None:
