@@ -207,13 +207,13 @@ class Trainings:
         """What had been learnt at a step."""
         return self._runs.path(training.adapter(step))
 
-    def path(self, name: str, key: str) -> Path:
-        """The file of a signed address. Raises UnknownTraining."""
+    def path(self, name: str, key: str) -> tuple[Path, str]:
+        """The file of a signed address, and what the style is called. Raises UnknownTraining."""
         training = next((each for each in self._all.values() if name.startswith(f"{each.id}-")), None)
-        ours = training is not None and self._store.proves(key, training.owner, name) and name in training.files
-        if not ours or not name.endswith((".png", ".safetensors")):
+        public = name.endswith((".png", ".safetensors")) and training is not None and name in training.files
+        if not (training and public and self._store.proves(key, training.owner, name)):
             raise UnknownTraining("There is no such training.")
-        return self._runs.path(name)
+        return self._runs.path(name), training.order.name
 
     def close(self) -> None:
         """Let go of the database."""

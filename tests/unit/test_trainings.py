@@ -265,7 +265,7 @@ def test_files_have_addresses_for_their_owner_only(engine, tmp_path):
         await house.begun()
         sample = (await house.end())[-1]["samples"][-1]
         name, key = sample["file"].removeprefix("/training/").split("?key=")
-        assert house.trainings.path(name, key).read_bytes() == house.learnt()
+        assert house.trainings.path(name, key)[0].read_bytes() == house.learnt()
         state = house.trainings.find(ME).saved(6)
         for wrong in ((name, "0" * 40), (state, house.trainings._store.signature(ME, state)), ("x", key), ("", "")):
             with pytest.raises(UnknownTraining):

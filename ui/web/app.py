@@ -107,12 +107,12 @@ def training_routes(trainings: Trainings) -> list[Route]:
     def file(request: Request) -> Response:
         name = request.path_params["name"]
         try:
-            path = trainings.path(name, request.query_params.get("key", ""))
+            path, title = trainings.path(name, request.query_params.get("key", ""))
         except TrainingError:
             return Response(status_code=404)
         # Under a name there is never anything else; and nobody but this browser may keep it.
         headers = {"Cache-Control": "private, max-age=31536000, immutable"}
-        saved = "style.safetensors" if path.suffix == ".safetensors" else None
+        saved = f"{title.replace('/', '_')}.safetensors" if path.suffix == ".safetensors" else None
         return FileResponse(path, headers=headers, filename=saved) if path.exists() else Response(status_code=404)
 
     return [Route("/training/{name}", file)]

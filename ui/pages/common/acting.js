@@ -84,9 +84,24 @@ async function save(item) {
   return "";
 }
 
-// A small copy, which this browser keeps, is the picture of the styles that it was painted with.
+// It becomes the picture of the styles that it was painted with: of those that are kept on the server, of the others as
+// a small copy, which this browser keeps.
 /** @param {PictureItem} item */
 async function dress(item) {
+  const uses = item.details?.adapters ?? [];
+  const styles = [...(atelier.styles?.values() ?? [])].filter((style) => item.id !== undefined && style.source === "kept");
+  /** @param {{ sha256?: string }} use */
+  const kept = (use) => styles.find((style) => style.sha256 === use.sha256);
+  for (const { id } of uses.flatMap((use) => kept(use) ?? [])) {
+    const wrong = await atelier.dress(id, item);
+    if (wrong) return wrong;
+  }
+  const others = uses.filter((use) => !kept(use));
+  return others.length ? dressHere(item, others) : "";
+}
+
+/** @param {PictureItem} item @param {{ id: string }[]} uses */
+async function dressHere(item, uses) {
   const image = await loaded(item.url);
   const side = Math.min(image.naturalWidth, image.naturalHeight);
   const canvas = make("canvas");
@@ -95,7 +110,7 @@ async function dress(item) {
   canvas.getContext("2d")?.drawImage(image, left, top, side, side, 0, 0, THUMB, THUMB);
   const small = canvas.toDataURL("image/webp", 0.8);
   const pictures = new Map(Object.entries(atelier.recall("style-pictures") ?? {}));
-  for (const { id } of item.details?.adapters ?? []) {
+  for (const { id } of uses) {
     pictures.delete(id);
     pictures.set(id, small);
   }

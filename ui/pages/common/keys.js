@@ -27,7 +27,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 function walk(from, [dx, dy]) {
   const place = from?.closest(WALKS);
   if (!from || !place) return false;
-  const stops = findAll(place, "button:not(.card-heart), a[href]").filter(seen);
+  const stops = findAll(place, "button:not(.card-heart, .card-more), a[href]").filter(seen);
   const here = from.getBoundingClientRect();
   /** @param {HTMLElement} stop */
   const away = (stop) => {

@@ -26,6 +26,11 @@ interface Style extends Partial<Verdict> {
   /** An embedding is a word of the prompt. */
   kind?: "adapter" | "embedding";
   words?: string[];
+  /** Of one that this browser keeps: where it came from, what it says of its training, the addresses of its files. */
+  origin?: string;
+  training?: Record<string, string>;
+  file?: string;
+  config?: string | null;
 }
 
 interface Verdict {
@@ -71,7 +76,7 @@ interface Details {
   width: number;
   height: number;
   hires?: { width: number; height: number; steps: number; strength: number } | null;
-  adapters: { id: string; name: string; weight: number; text_weight?: number; start?: number; end?: number }[];
+  adapters: { id: string; name: string; sha256?: string; weight: number; text_weight?: number; start?: number; end?: number }[];
   comparison?: Record<string, Axis | null>;
   profile?: string;
   timings?: { total: number };
@@ -333,8 +338,16 @@ interface RestoreAnswer extends Answer {
   marks?: string[];
 }
 
+/** What this browser keeps, with what happened to it as a notice; or pictures of its history. */
+interface KeptAnswer extends Answer {
+  kept?: Style[];
+  notice?: string;
+  pictures?: { id: string; picture: number; thumbnail: string }[];
+}
+
 type StylesAnswer = Answer &
   (
+    | ({ event: "mine" } & KeptAnswer)
     | { event: "inspect"; style: Style }
     | { event: "refresh"; styles: Style[] }
     | { event: "search"; found: HubModel[] }

@@ -52,10 +52,11 @@
       write("sessionStorage", `atelier-${kind}-job`, random());
       return { ...window.atelier.keys(kind), watching: shown?.job !== undefined && window.atelier.runs(shown) };
     },
-    // Until the viewer is there, see common/viewer.js.
+    // Until the viewer is there, see common/viewer.js, and the shelf of styles, see paint/styles.js.
     view: () => {},
     act: async () => "",
-    wear: () => {},
+    wear: async () => "",
+    dress: async () => "",
     runs: (job) => RUNNING.includes(job?.status ?? "empty"),
     recall: (name) => {
       try {

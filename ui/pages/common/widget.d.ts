@@ -33,6 +33,8 @@ declare const given: {
   least: number;
   most_bytes: number;
   burns_above: number;
+  /** Whether styles are kept here. */
+  keeps: boolean;
   max_weight: number;
   max_guidance: number;
   max_characters: number;
@@ -65,8 +67,10 @@ interface Window {
     view(items: PictureItem[], index?: number): void;
     /** Do something with a picture, or with several; gives in words what went wrong, or "". */
     act(items: PictureItem | PictureItem[], what: Act): Promise<string>;
-    /** Put a style on, also one that the page has not heard of yet. */
-    wear(id: string): void;
+    /** Put a style on at weight 1, one that was kept a moment ago too; gives in words what went wrong, or "". */
+    wear(id: string): Promise<string>;
+    /** Give a style that this browser keeps a picture of its history; gives in words what went wrong, or "". */
+    dress(id: string, item: PictureItem): Promise<string>;
     /** All that can be put on, by their ids. */
     styles?: Map<string, Style>;
   };

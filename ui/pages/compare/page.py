@@ -19,6 +19,7 @@ from ui.pages.common.watching import wire_job
 from ui.pages.common.widget import WHILE_EDITING
 from ui.pages.compare.widgets import MAX_CHARACTERS, compare_axes, compare_board
 from ui.pages.paint.start import as_asked
+from ui.pages.paint.styles import usable
 
 PLACEHOLDER = "The same prompt as under Paint"
 FIRST = "Write above what is to be painted, to see what it takes."
@@ -60,8 +61,7 @@ def add_compare_page(
             plan = await service.plan(*given) if str(given[0]["prompt"]).strip() else {"hint": FIRST}
         except Exception as error:
             plan = {"error": sentence(error)}
-        known = service.library.all(request.session_hash)
-        return gr.HTML(plan=plan, styles=comparable(known))
+        return gr.HTML(plan=plan, styles=comparable(usable(service.library, request.session_hash)))
 
     # One prompt, on both pages; axes.js writes into that one what is written here.
     gr.on(
@@ -87,9 +87,12 @@ def _work(service: GenerationService, history: History, asked: Callable) -> Call
         shown: dict = {}
         cells: list[dict] = []
         told: list[dict] = []
+        owner = owner_hash(secret)
+        # After a restart the session has nothing any more of what this browser keeps.
+        await service.lend(owner, session)
         raw, axes, _ = await asked(values, session)
         comparison = service.compare(raw, axes, session, page=True)
-        async with aclosing(with_files(comparison, history, (owner_hash(secret), job))) as events:
+        async with aclosing(with_files(comparison, history, (owner, job))) as events:
             async for event in events:
                 if event["status"] == "planned":
                     shown = event

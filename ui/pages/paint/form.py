@@ -8,10 +8,11 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from lora.errors import AtelierError
+from lora.errors import AtelierError, InvalidOwner
 from pipeline.request.fields import Given, PictureFile, defaults
 from pipeline.request.request import FIELDS
 from serving.generation import GenerationService
+from serving.history import owner_hash
 from ui.atelier import being_built
 from ui.pages.common.widget import label
 from ui.pages.paint.widgets import form_bar
@@ -35,15 +36,20 @@ def add_form(service: GenerationService, fields: Mapping[str, Component], notice
         js=f"(bar, ...values) => {json.dumps(names)}.map((name, i) => name in bar.set ? bar.set[name] : values[i])",
     )  # fmt: skip
 
-    def restore(kept: object, request: gr.Request) -> dict:
+    async def restore(said: object, request: gr.Request) -> dict:
+        kept, owner = (said.get("form"), said.get("owner")) if isinstance(said, dict) else (None, None)
         if not isinstance(kept, dict):
             return {notice: gr.skip()}
+        with suppress(InvalidOwner):
+            # What this browser keeps may be on.
+            await service.lend(owner_hash(owner), request.session_hash)
         values, gone = remembered(service, kept, request.session_hash)
         told = gr.HTML(answer={"done": "Your settings are back", "notes": [GONE]}) if gone else gr.skip()
         return {fields[name]: value for name, value in values.items() if name in fields} | {notice: told}
 
     page.load(
-        restore, bar, [*widgets, notice], js="() => atelier.recall('form') ?? null", api_name="restore_form",
+        restore, bar, [*widgets, notice], api_name="restore_form",
+        js="() => ({form: atelier.recall('form') ?? null, owner: atelier.owner()})",
         preprocess=False, show_progress="hidden", concurrency_limit=None, api_visibility="private",
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ import gradio as gr
 from pipeline.request.picture import MAX_BYTES
 from pipeline.text.prompt_templates import PROMPT_TEMPLATES
 from serving.generation import GenerationService
+from serving.history import History
 from ui.pages.paint.form import form_of
 from ui.pages.paint.settings import add_panel
 from ui.pages.paint.start import add_start
@@ -47,7 +48,7 @@ class Widgets:
     reader: gr.HTML
 
 
-def layout(service: GenerationService) -> Widgets:
+def layout(service: GenerationService, history: History) -> Widgets:
     """Place the widgets, in the order of a phone; paint.css sets the picture beside them where there is room."""
     with gr.Column(elem_id="workbench"):
         with gr.Column(elem_id="ask"):
@@ -71,7 +72,7 @@ def layout(service: GenerationService) -> Widgets:
                 seed, runs = seed_lock(), run_chooser()
             cost = forecast()
         with gr.Column(elem_id="styles"):
-            styles = add_styles(service)
+            styles = add_styles(service, history)
             with gr.Accordion("Prompt templates", open=False, elem_id="templates"):
                 hint = TEMPLATE_HINTS[service.profile.name == "embedded"]
                 templates = prompt_templates(words, hint)

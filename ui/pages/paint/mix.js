@@ -73,7 +73,7 @@ function details(style, use, { changed, judge }) {
     start,
     end,
     ...blocks,
-    press("link", "What this file is", () => judge(style)),
+    press("link", canBeKept(style) ? "Manage this style" : "What this file is", () => judge(style)),
   );
   return box;
 }

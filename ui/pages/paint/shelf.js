@@ -4,7 +4,7 @@ const OWN_PICTURES = "style-pictures";
 const FILTERS = {
   all: ["All", () => true],
   favourites: ["Favourites", (style) => favourites.has(style.id)],
-  mine: ["Mine", (style) => style.source === "upload" || !shared.has(style.id)],
+  mine: ["Mine", (style) => isOwn(style)],
   "built-in": ["Built-in", (style) => style.source === "built-in"],
   folder: ["Folder", (style) => style.source === "folder"],
   hub: ["Hub", (style) => Boolean(style.source?.includes("@"))],
@@ -18,6 +18,8 @@ const ORDERS = {
   used: ["Most used first", (a, b) => (uses[b.id] ?? 0) - (uses[a.id] ?? 0) || byName(a.name, b.name)],
 };
 const shared = new Set(given.styles.map((style) => style.id));
+/** @type {typeof globalThis.isOwn} */
+const isOwn = (style) => !shared.has(style.id) && !["built-in", "folder"].includes(style.source ?? "");
 const favourites = new Set(/** @type {string[]} */ (atelier.recall("favourite-styles") ?? []));
 /** @type {Record<string, number>} */
 const uses = atelier.recall("style-uses") ?? {};
@@ -32,14 +34,17 @@ function offer(select, options, chosen) {
   select.value = chosen in options ? chosen : Object.keys(options)[0];
 }
 
-/** @param {Style} style @param {() => void} toggle */
-function card(style, toggle) {
+/** @param {Style} style @param {(id: string) => void} toggle @param {(style: Style) => void} manage */
+function card(style, toggle, manage) {
   const box = make("div", "card-box");
-  const button = press("card", undefined, toggle);
+  const button = press("card", undefined, () => toggle(style.id));
   button.dataset.style = style.id;
   const picture = make("span", "card-picture");
   const own = atelier.recall(OWN_PICTURES)?.[style.id];
-  const source = typeof own === "string" && own.startsWith("data:image/") ? own : style.preview?.replace(/^\//, "");
+  const small = typeof own === "string" && own.startsWith("data:image/") ? own : undefined;
+  const preview = style.preview?.replace(/^\//, "");
+  // What is kept has its owner's choice with it.
+  const source = style.source === "kept" ? (preview ?? small) : (small ?? preview);
   if (source) {
     const image = make("img");
     Object.assign(image, { src: source, alt: "", loading: "lazy" });
@@ -59,12 +64,28 @@ function card(style, toggle) {
   heart.setAttribute("aria-label", `${style.name} is a favourite`);
   heart.setAttribute("aria-pressed", String(favourites.has(style.id)));
   box.append(button, heart);
+  if (canBeKept(style)) {
+    const more = press("card-more", "⋯", () => manage(style));
+    more.setAttribute("aria-label", `Manage ${style.name}`);
+    more.title = style.source === "kept" ? "Name, picture, download, delete" : "Keep it";
+    box.append(more);
+    box.classList.add("yours");
+  }
   return box;
+}
+
+// What is known of a style by its id, when another takes its place.
+/** @param {string} from @param {string} to */
+function moved(from, to) {
+  if (favourites.delete(from)) atelier.remember("favourite-styles", [...favourites.add(to)]);
+  const { [from]: own, ...others } = atelier.recall(OWN_PICTURES) ?? {};
+  if (own) atelier.remember(OWN_PICTURES, { ...others, [to]: own });
+  if (uses[from]) uses[to] = uses[from];
 }
 
 // The cards: found by words, by where they come from, in an order of one's choice.
 /** @type {typeof globalThis.styleShelf} */
-const styleShelf = ({ known, isOn, toggle }) => {
+const styleShelf = ({ known, isOn, toggle, manage }) => {
   const [search, filter, order] = [part("search"), part("filter"), part("order")];
   offer(filter, FILTERS, "all");
   offer(order, ORDERS, atelier.recall("style-order") ?? "name");
@@ -76,7 +97,7 @@ const styleShelf = ({ known, isOn, toggle }) => {
       return FILTERS[filter.value][1](style) && words.every((word) => text.includes(word));
     });
     found.sort(ORDERS[order.value][1]);
-    part("cards").replaceChildren(...found.map((style) => card(style, () => toggle(style.id))));
+    part("cards").replaceChildren(...found.map((style) => card(style, toggle, manage)));
     notify(part("none"), found.length || !known.size ? "" : "No style here is like that.");
     mark();
   };
@@ -93,6 +114,7 @@ const styleShelf = ({ known, isOn, toggle }) => {
   return {
     lay,
     mark,
+    moved,
     used: (id) => {
       uses[id] = (uses[id] ?? 0) + 1;
       atelier.remember("style-uses", uses);

@@ -1,15 +1,19 @@
 // @ts-check
 const known = new Map(given.styles.map((style) => [style.id, style]));
+// What this session brought and its visitor keeps now has another id.
+/** @type {Map<string, string>} */
+const became = new Map();
 // The rows of the mix; a muted one stays on the page and out of the value.
 let mix = copied();
 // Of those that were taken off, as they were: a click on the card brings them back so.
 /** @type {Map<string, StyleUse>} */
 const before = new Map();
 let asked = 0;
+let noticed = "";
 
 /** @returns {StyleUse[]} */
 function copied() {
-  return (props.value || []).map((/** @type {StyleUse} */ use) => ({ ...use }));
+  return (props.value || []).map((/** @type {StyleUse} */ use) => ({ ...use, id: became.get(use.id) ?? use.id }));
 }
 
 /** @param {string | undefined} id */
@@ -40,9 +44,6 @@ function toggle(id) {
   publish();
   show();
 }
-
-/** @param {Style} style */
-const judge = (style) => showVerdict(part("verdict"), style);
 
 /** @param {string} words */
 function tell(words) {
@@ -78,6 +79,7 @@ function askHub(words) {
 function answered() {
   /** @type {{ answer: StylesAnswer }} */
   const { answer } = props;
+  if (answer?.event === "mine") return heard(answer);
   if (!answer || answer.number !== asked) return;
   tell(answer.error || "");
   if (answer.error) return;
@@ -88,14 +90,17 @@ function answered() {
   }
   if (answer.event === "export") return save(answer.file, answer.details);
   if (answer.event === "refresh") return refreshed(answer.styles);
-  const style = answer.style;
-  judge(style);
+  const { style } = answer;
+  verdict.judge(style);
   if (!style.id) return;
   if (!known.has(style.id)) {
     known.set(style.id, style);
     shelf.lay();
   }
-  if (!row(style.id)) toggle(style.id);
+  // Its visitor may keep it since another day.
+  took([...known.values()].filter((each) => each.source === "kept"));
+  const id = became.get(style.id) ?? style.id;
+  if (!row(id)) toggle(id);
   part("file").value = part("words").value = "";
 }
 
@@ -103,13 +108,53 @@ function answered() {
 function refreshed(styles) {
   const fresh = styles.filter((style) => !known.has(style.id)).length;
   const there = new Set(styles.map((style) => style.id));
-  for (const id of known.keys()) if (!there.has(id)) known.delete(id);
+  for (const [id, { source }] of known) if (!there.has(id) && source !== "kept") known.delete(id);
   for (const style of styles) known.set(style.id, { ...known.get(style.id), ...style });
   mix = mix.filter((use) => known.has(use.id));
   shelf.lay();
   publish();
   show();
   tell(fresh ? `${plural(fresh, "new style")}.` : "No new styles.");
+  // Of one's own there may be some from another tab.
+  if (given.keeps) list();
+}
+
+// What this browser keeps now.
+/** @param {Style[]} kept */
+function took(kept) {
+  const names = () => JSON.stringify(mix.map(({ id }) => [id, known.get(id)?.name]));
+  const was = names();
+  const changes = takeIn(known, kept);
+  for (const [from, to] of changes.became) {
+    became.set(from, to);
+    shelf.moved(from, to);
+    for (const use of [...mix, ...before.values()]) if (use.id === from) use.id = to;
+    const use = before.get(from);
+    if (use) before.set(to, use);
+  }
+  mix = mix.filter((use) => !changes.gone.has(use.id));
+  if (kept.length || changes.gone.size) shelf.lay();
+  if (names() !== was) {
+    part("mix").replaceChildren();
+    publish();
+  }
+  show();
+  verdict.again();
+}
+
+async function list() {
+  const { error, kept, notice = "" } = await askKept("list");
+  if (kept) took(kept);
+  if (error || notice !== noticed) tell(error || notice);
+  noticed = notice;
+}
+
+/** @param {Style} style @param {Kept} what @param {object} data @param {string} words @param {string} done */
+async function change(style, what, data, words, done) {
+  tell(words);
+  const { error, kept } = await askKept(what, { id: style.id, ...data });
+  if (kept) took(kept);
+  tell(error ?? done);
 }
 
 /** @param {SentFile} file @param {Exported} details */
@@ -165,7 +210,7 @@ function show() {
   for (const use of mix) {
     const style = known.get(use.id);
     if (style && !rows.some((line) => line.dataset.style === style.id)) {
-      part("mix").append(mixRow(style, use, { changed: publish, judge, remove: () => toggle(style.id) }));
+      part("mix").append(mixRow(style, use, { changed: publish, judge: verdict.open, remove: () => toggle(style.id) }));
     }
   }
   part("hint").textContent = mix.length
@@ -188,10 +233,16 @@ function restored() {
   if (JSON.stringify(props.value || []) === JSON.stringify(published())) return;
   mix = copied();
   part("mix").replaceChildren();
+  if (mix.some((use, i) => use.id !== props.value[i].id)) publish();
   show();
 }
 
-const shelf = styleShelf({ known, isOn: (id) => row(id) !== undefined, toggle });
+const verdict = verdictPanel(part("verdict"), {
+  acts: (style) => (canBeKept(style) ? ownActs(style, (...how) => change(style, ...how)) : []),
+  now: (id) => known.get(became.get(id) ?? id),
+  closed: ({ id }) => (findAll(part("cards"), ".card").find((card) => card.dataset.style === id) ?? part("cards")).focus(),
+});
+const shelf = styleShelf({ known, isOn: (id) => row(id) !== undefined, toggle, manage: verdict.open });
 const showMixes = named({
   box: part("mixes"),
   key: "mixes",
@@ -216,7 +267,22 @@ part("save").append(
   press("link", "Save this mix as one adapter file", () => ask("export", { adapters: published() }, "Putting the mix together …")),
 );
 atelier.styles = known;
+atelier.wear = async (id) => {
+  if (!known.has(id) && given.keeps) await list();
+  if (!known.has(id)) return "The style is not there any more.";
+  if (row(id)) toggle(id);
+  before.delete(id);
+  toggle(id);
+  return "";
+};
+atelier.dress = async (id, item) => {
+  const { error, kept } = await askKept("preview", { id, kept: item.id, picture: item.picture });
+  if (kept) took(kept);
+  return error ?? "";
+};
+if (given.keeps) window.addEventListener("atelier:styles-kept", list);
 watch("value", restored);
 watch("answer", answered);
 shelf.lay();
 show();
+if (given.keeps) list();

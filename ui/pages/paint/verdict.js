@@ -6,9 +6,8 @@ const range = ([low, high]) => (low === high ? String(low) : `${low} to ${high}`
 /** @param {number} share */
 const percent = (share) => `${(100 * share).toPrecision(2)} %`;
 
-// What an adapter file is, in words: the answer of /inspect_adapter, or for a shared style what /adapters says.
-/** @type {typeof globalThis.showVerdict} */
-const showVerdict = (box, style) => {
+/** @param {Style} style */
+function factsOf(style) {
   /** @type {[string, unknown][]} */
   const facts = [
     ["Rank", style.rank],
@@ -31,11 +30,49 @@ const showVerdict = (box, style) => {
     if (style.notes.length) facts.push(["Notes", style.notes.join(" ")]);
     if (style.tags.length) facts.push(["Trained with words", style.tags.join(", ")]);
   }
-  facts.push(["Source", style.source], ["Licence", style.licence], ["SHA-256", style.sha256]);
-  const close = press("mix-remove", "×", () => (box.hidden = true));
-  close.setAttribute("aria-label", "Close the verdict");
-  const head = make("h3", "", style.name || "This file");
-  box.dataset.fits = String(style.fits !== false);
-  box.replaceChildren(close, head, make("p", "", style.reason || style.description || ""), terms(facts));
-  box.hidden = false;
+  const training = Object.entries(style.training ?? {}).map(([name, value]) => `${name.replace(/^ss_/, "").replaceAll("_", " ")} ${value}`);
+  facts.push(["Training", training.join(", ")]);
+  facts.push(["Source", style.origin ?? style.source], ["Licence", style.licence], ["SHA-256", style.sha256]);
+  return terms(facts);
+}
+
+// What an adapter file is, in words: the answer of /inspect_adapter, or for a shared style what /adapters says.
+/** @type {typeof globalThis.verdictPanel} */
+const verdictPanel = (box, { acts, now, closed }) => {
+  /** @type {Style | undefined} */
+  let shown;
+  /** @param {Style} style */
+  const judge = (style) => {
+    shown = style;
+    const close = press("mix-remove", "×", () => {
+      box.hidden = true;
+      closed(style);
+    });
+    close.setAttribute("aria-label", "Close the verdict");
+    const words = style.reason || style.description;
+    box.dataset.fits = String(style.fits !== false);
+    box.replaceChildren(close, make("h3", "", style.name || "This file"), ...(words ? [make("p", "", words)] : []), ...acts(style));
+    box.append(factsOf(style));
+    box.hidden = false;
+  };
+  return {
+    judge,
+    open: (style) => {
+      judge(style);
+      // Strengths lie over the page's top, and the line above says what came of it.
+      box.style.scrollMarginTop = `${52 + (part("mix").parentElement?.offsetHeight ?? 0)}px`;
+      box.scrollIntoView({ block: "nearest" });
+      box.focus({ preventScroll: true });
+    },
+    again: () => {
+      if (box.hidden || !shown?.id) return;
+      const style = now(shown.id);
+      if (JSON.stringify(style) === JSON.stringify(shown)) return;
+      const focused = box.contains(document.activeElement);
+      box.hidden = !style;
+      if (style) judge(style);
+      if (focused && style) box.focus({ preventScroll: true });
+      else if (focused) closed(shown);
+    },
+  };
 };

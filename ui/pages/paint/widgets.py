@@ -12,18 +12,25 @@ TEMPLATE_COLUMNS = 8
 
 
 def style_cards(
-    value: list[dict], styles: list[dict], families: dict[str, str], most_bytes: int, burns_above: float
+    value: list[dict],
+    styles: list[dict],
+    families: dict[str, str],
+    most_bytes: int,
+    burns_above: float,
+    keeps: bool = False,
 ) -> gr.HTML:
     """Cards with pictures that switch `styles` on and off, a row for each one that is on, and a way to add more.
 
     Value: `[{"id": "ink", "weight": 0.8}, ...]`, as a request names adapters. Events `inspect` (a file that was
     uploaded or a repository), `search` (words) and `export` carry a `number`; their answer goes into the property
     `answer` with the same one. `families` are names of models by what an answer calls them. Files above `most_bytes`
-    are not sent; mixes above `burns_above` are warned of.
+    are not sent; mixes above `burns_above` are warned of. Where it `keeps` styles there is an event `mine` as well, by
+    which a visitor's own are listed, kept and changed, with the `owner`'s secret.
     """
     return widget(
-        "paint", "styles", value, ["files", "named"], ["mix", "verdict", "shelf"], styles=styles, families=families,
-        live={"answer": None}, most_bytes=most_bytes, burns_above=burns_above, max_weight=MAX_WEIGHT,
+        "paint", "styles", value, ["files", "named", "acts"], ["mix", "verdict", "mine", "shelf"], styles=styles,
+        families=families, live={"answer": None}, most_bytes=most_bytes, burns_above=burns_above,
+        max_weight=MAX_WEIGHT, keeps=keeps,
     )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ LEAVE_OUT = """(template, negative) => {
 
 def add_paint_page(service: GenerationService, jobs: Jobs, history: History, tabs: gr.Tabs) -> Widgets:
     """Add the page to the Blocks that is being built."""
-    widgets = layout(service)
+    widgets = layout(service, history)
     add_form(service, widgets.fields, widgets.reader, widgets.bar)
     add_counter(service, widgets)
     add_forecast(service, widgets)
@@ -103,8 +103,11 @@ def wire(widgets: Widgets, service: GenerationService, jobs: Jobs, history: Hist
 
     async def work(secret: str, job: str, values: Sequence[Any], session: str | None) -> AsyncGenerator[dict]:
         *given, runs = values
+        owner = owner_hash(secret)
+        # What this browser keeps was lent to its session when the page came; after a restart it is there no more.
+        await service.lend(owner, session)
         raw = await uploaded_pictures(as_asked(dict(zip(fields, given))), uploads)
-        async with aclosing(repeated(service, history, (owner_hash(secret), job), raw, session, runs)) as news:
+        async with aclosing(repeated(service, history, (owner, job), raw, session, runs)) as news:
             async for shown in news:
                 yield shown
 
