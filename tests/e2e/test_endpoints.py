@@ -23,7 +23,7 @@ PARAMETERS = (
 ENDPOINTS = (
     "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers sizes "
     "prompt_styles compare history forget_picture favourite_picture read_picture my_styles keep_style rename_style "
-    "style_preview forget_style"
+    "style_preview forget_style train_style"
 ).split()
 QUICK = {"steps": 4, "seed": 11, "api_name": "/generate"}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from gradio_client import Client
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 from mcp.shared.exceptions import McpError
+from PIL import Image
 
 from tests.serving import LONG, STYLES
 
@@ -49,7 +51,7 @@ def test_who_does_not_connect_sees_the_tools_as_well(server, tools):
     listed = httpx.get(f"{server.url}/gradio_api/mcp/schema").json()
     assert {tool["name"]: tool["inputSchema"] for tool in listed} == {n: t.inputSchema for n, t in tools.items()}
     assert {tool["name"] for tool in listed if tool["meta"]["file_data_present"]} == {
-        "generate", "compare", "inspect_adapter", "read_picture",
+        "generate", "compare", "inspect_adapter", "read_picture", "train_style",
     }  # fmt: skip
 
 
@@ -125,6 +127,36 @@ def test_progress_is_told_to_whoever_asks_for_it(server):
     assert [each[0] for each in news] == sorted(each[0] for each in news)
 
 
+def test_an_agent_trains_a_style_and_paints_with_it(server):
+    def uri(colour: str) -> str:
+        file = io.BytesIO()
+        Image.new("RGB", (64, 64), colour).save(file, "PNG")
+        return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+    news = []
+
+    async def heard(progress, total, message):
+        news.append((progress, total, message))
+
+    async def use(session):
+        values = {"files": [uri(c) for c in ("red", "navy", "gold")], "captions": ["an apple", "a cat", "the sun"],
+                  "name": "Flat", "options": {"steps": 4, "batch_size": 1, "rank": 4, "sample_every": 4}}  # fmt: skip
+        trained = await session.call_tool("train_style", values, progress_callback=heard)
+        verdict = trained.structuredContent["details"]["verdict"]
+        request = {"prompt": "a cat", "steps": 2, "seed": 1}
+        painted = await session.call_tool("generate", request | {"adapters": [{"id": verdict["id"]}]})
+        few = await session.call_tool("train_style", values | {"files": values["files"][:2], "captions": []})
+        return trained, painted, await session.call_tool("generate", request), few
+
+    trained, painted, plain, few = with_session(server, use)
+    assert not trained.isError and trained.structuredContent["details"]["step"] == 4
+    (link,) = [part for part in trained.content if part.type == "resource_link"]
+    assert link.name == "Flat.safetensors" and len(httpx.get(str(link.uri)).content) == link.size
+    assert painted.content[1].data != plain.content[1].data
+    assert (4, 4, "Step 4 of 4") in [(round(done), total, words) for done, total, words in news]
+    assert few.isError and "2 files, but must be 3 to 50 pictures" in few.content[0].text
+
+
 def test_every_tool_answers_in_json(server, tools):
     values = {
         "tokenize": {"prompt": "a (red:1.2) apple"}, "generate": {"prompt": "a cat", "steps": 1},
@@ -140,7 +172,7 @@ def test_every_tool_answers_in_json(server, tools):
     answers = with_session(server, use)
     failed = {name for name, answer in answers.items() if answer.isError}
     assert failed == {"inspect_adapter", "forget_picture", "favourite_picture", "read_picture", "keep_style",
-                      "rename_style", "style_preview", "forget_style"}  # fmt: skip
+                      "rename_style", "style_preview", "forget_style", "train_style"}  # fmt: skip
     for name in tools.keys() - failed:
         assert json.loads(answers[name].content[0].text) == answers[name].structuredContent, name
     sheet, link = answers["compare"].content[1:]
