@@ -79,6 +79,10 @@ class TrainingConfig:
     precision: str = _choice(
         "float32", ("float32", "bfloat16"), "of the passes; bfloat16 is slow on a CPU without AVX-512 BF16 or AMX"
     )
+    gradient_checkpointing: bool = _plain(
+        False,
+        "work what is between layers out again on the way back, instead of keeping it: less memory, more time",
+    )
     resolution: int | None = _number(None, 32, 4096, "side of the pictures in pixels; the model's own if not given")
     seed: int = _number(0, 0, 2**32 - 1, "decides first weights, order, time steps and noise")
     sample_every: int = _number(0, 0, 1_000_000, "optimizer steps between sample pictures; 0 paints none")

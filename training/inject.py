@@ -118,6 +118,19 @@ def switched_off(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
+def checkpointed(denoiser: Any, config: TrainingConfig) -> Iterator[None]:
+    """Let the denoiser keep little for the way back, if it is to, for as long as a `with` block lasts."""
+    if not config.gradient_checkpointing:
+        yield
+        return
+    denoiser.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        denoiser.disable_gradient_checkpointing()
+
+
+@contextmanager
 def quick_attention(unet: Any, tokens: int, config: TrainingConfig) -> Iterator[None]:
     """Attention spelt out in matrix products where that is faster: in bfloat16 on a CPU, a training step takes 0.65
     of the time that it takes with torch's fused kernel. Not for many tokens, since it holds tokens x tokens numbers.

@@ -23,7 +23,7 @@ from pipeline.families import Components
 from training.config import TrainingConfig
 from training.dataset import Example
 from training.export import TrainedAdapter, file_metadata
-from training.inject import adapter_state, injected, quick_attention, trainable
+from training.inject import adapter_state, checkpointed, injected, quick_attention, trainable
 from training.objective import Objective, adapted
 
 MAX_NORM = 1.0
@@ -91,7 +91,8 @@ def opened(
     objective = Objective(components, examples, config, state and state["prepared"])
     modules = adapted(components, config)
     tokens = objective.latents[0, 0].numel()
-    with quick_attention(components.denoiser, tokens, config), injected(modules, config):
+    denoiser = components.denoiser
+    with checkpointed(denoiser, config), quick_attention(denoiser, tokens, config), injected(modules, config):
         run = Run(components, objective, modules, config, start, state["begun"] if state else 0)
         if state:
             run.restore(state)

@@ -7,11 +7,13 @@ from typing import Any
 from lora.errors import Described, InvalidRequest, together
 from training.config import TrainingConfig
 
+# What a model of SD's size needs to be trained beside its painting: little memory.
+LARGE = {"batch_size": 1, "gradient_checkpointing": True, "precision": "bfloat16"}
 # For a small model, such as the embedded one, and for one of SD's size: what docs/training.md measures.
 PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "quick": ({"steps": 160, "batch_size": 4}, {"steps": 300, "batch_size": 1}),
-    "balanced": ({"steps": 400, "batch_size": 4}, {"steps": 800, "batch_size": 1}),
-    "thorough": ({"steps": 1200, "batch_size": 4}, {"steps": 2000, "batch_size": 1}),
+    "quick": ({"steps": 160, "batch_size": 4}, {"steps": 300} | LARGE),
+    "balanced": ({"steps": 400, "batch_size": 4}, {"steps": 800} | LARGE),
+    "thorough": ({"steps": 1200, "batch_size": 4}, {"steps": 2000} | LARGE),
 }
 PRESET = "balanced"
 # Asked for apart; or for the command line.

@@ -1,20 +1,22 @@
 """SDXL at its true size, random weights: does it load, take an adapter on every layer, step, and how do adapters cost?
 
-    python -m tests.benchmarks.full_sdxl [--folder DIR] [--only 1 2 3 4] [--pairs 5]
+    python -m tests.benchmarks.full_sdxl [--folder DIR] [--only 1 2 3 4] [--pairs 5] [--train]
 
-With `--only`, benchmarks of `switching` on it instead.
+With `--only`, benchmarks of `switching` on it instead; with `--train`, what a step of training at 1024 px takes.
 
 Writes 5 GB to a temporary folder and needs 12 GB of memory. The text encoders have SDXL's widths but two layers each;
 the UNet is the real one: 2.57 billion parameters in bfloat16. Prints the figures; fails if the base does not return.
 """
 
 import argparse
+import resource
 import tempfile
 import time
 from pathlib import Path
 
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from lora.adapter import AdapterUse
@@ -23,11 +25,12 @@ from lora.library import describe
 from pipeline.profiles import load, load_profile
 from pipeline.sampling import schedulers
 from pipeline.sampling.denoise import denoise
-from pipeline.sampling.latents import initial_noise
+from pipeline.sampling.latents import Randomness
 from pipeline.text import conditioning
 from tests import tiny
 from tests.benchmarks.ratios import HEADER
 from tests.benchmarks.switching import BENCHMARKS, Subject, adaptable, write_adapter
+from training import Example, TrainingConfig, TrainingSlice, train_slice
 
 UNET = dict(
     sample_size=128,
@@ -86,11 +89,12 @@ def timed(what: str, action):
 def one_step(components) -> torch.Tensor:
     """The latents after the first of 30 steps at 256 px."""
     scheduler, timesteps = schedulers.prepare("Euler", components.scheduler_config, 30, components.family.ays)
-    rng = torch.Generator().manual_seed(0)
+    random = Randomness.of(0)
     texts = conditioning.Conditioner(components)("red apple", "", 30)
     # The tiny VAE halves instead of dividing by eight: 64 px of its are 32 x 32 latents, SDXL's 256 px.
-    noise = initial_noise(components, scheduler, 64, 64, rng)
-    return next(denoise(components, scheduler, timesteps, texts, noise, guidance_scales=[5] * 30, rng=rng)).latents
+    noise = random.noise(components, 64, 64) * scheduler.init_noise_sigma
+    steps = denoise(components, scheduler, timesteps, texts, noise, guidance_scales=[5] * 30, rng=random.rng)
+    return next(steps).latents
 
 
 def compare(model: Path, folder: Path, only: list[int], pairs: int) -> None:
@@ -104,11 +108,27 @@ def compare(model: Path, folder: Path, only: list[int], pairs: int) -> None:
             print(ratio.row(), flush=True)
 
 
+def train_a_step(components) -> None:
+    """Memory of a step at batch 1 with gradient checkpointing, of which the base itself is a part."""
+    torch.set_num_threads(1)
+    # Of the tiny VAE's 256 px the UNet sees as much as of SDXL's 1024.
+    examples = tuple(Example(Image.new("RGB", (256, 256), colour), (colour,)) for colour in ("red", "navy", "gold"))
+    options = dict(trigger="x", steps=2, batch_size=1, rank=16, gradient_checkpointing=True, precision="bfloat16")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    work = TrainingSlice(examples, TrainingConfig(**options), None, 3600.0, 1)
+    *_, state = timed("one step of training, with what comes before it", lambda: [*train_slice(components, work)])
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"most memory before {before / 2**20:.1f} GiB, with training {after / 2**20:.1f} GiB")
+    learnt, data = state.adapter.parameters, len(state.data)
+    print(f"{learnt:,} numbers learnt, {data / 2**20:.0f} MiB to go on from, loss {state.losses[-1]:.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="keep the model here and use it again")
     parser.add_argument("--only", type=int, nargs="+", choices=BENCHMARKS, help="benchmarks of adapters to run instead")
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--train", action="store_true", help="a step of training instead")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
@@ -119,6 +139,8 @@ def main() -> None:
             return compare(model, folder, args.only, args.pairs)
         profile = load_profile(base_model=str(model))
         components = timed("load by BASE_MODEL", lambda: load(profile, torch.bfloat16))
+        if args.train:
+            return train_a_step(components)
         base_size = sum(p.numel() for p in components.denoiser.parameters())
         size = write_adapter(adaptable(components.denoiser), folder / "big.safetensors", 16, 1)
         print(f"UNet {base_size / 1e9:.2f} B parameters, adapter {size / 1e6:.1f} M = {100 * size / base_size:.2f} %")

@@ -1,6 +1,7 @@
 """What each room may know: imports go down only, and gradio is met in the uppermost room alone."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -73,3 +74,8 @@ def test_only_settings_and_those_who_start_read_the_environment():
                 readers.append(path.relative_to(ROOT).as_posix())
     # Both put the parts together; what a part needs to know it is told.
     assert set(readers) <= {"app.py", "pipeline/__main__.py"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests" / "benchmarks").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_benchmarks_that_no_test_runs_know_what_they_measure(path):
+    importlib.import_module(f"tests.benchmarks.{path.stem}")

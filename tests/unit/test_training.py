@@ -252,6 +252,12 @@ def test_closing_leaves_the_base_untouched(sdxl):
     assert sdxl.unet.attn_processors == processors
 
 
+def test_kept_or_worked_out_again_it_is_the_same(sdxl):
+    before = bits(sdxl)
+    assert same(result(sdxl, gradient_checkpointing=True).tensors, result(sdxl).tensors)
+    assert same(bits(sdxl), before) and not sdxl.unet.is_gradient_checkpointing
+
+
 @pytest.mark.parametrize(("loss", "says"), [(float("nan"), "no number"), (12_345.0, r"1\.23e\+04")])
 def test_a_lost_run_says_so_and_leaves_the_base_untouched(sdxl, monkeypatch, loss, says):
     before, real = bits(sdxl), Objective.loss

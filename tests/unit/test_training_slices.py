@@ -74,7 +74,13 @@ class Clock:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, dict(accumulation=2, dora=True), dict(text_encoders=True), dict(precision="bfloat16", timestep_rank=True)],
+    [
+        {},
+        dict(accumulation=2, dora=True),
+        dict(text_encoders=True),
+        dict(precision="bfloat16", timestep_rank=True),
+        dict(gradient_checkpointing=True),
+    ],
     ids=str,
 )
 def test_sliced_is_unsliced(sdxl, options, monkeypatch):
