@@ -73,7 +73,7 @@ def write_model(folder: Path) -> Path:
     first, second = tiny.tokenizer(folder / "t1"), tiny.tokenizer(folder / "t2", pad="!")
     encoders = CLIPTextModel(text_config(first, 768, 12)), CLIPTextModelWithProjection(text_config(second, 1280, 20))
     noise = EulerDiscreteScheduler(**tiny.NOISE, timestep_spacing="leading", steps_offset=1)
-    pipe = StableDiffusionXLPipeline(tiny.vae(), *encoders, first, second, random_unet(), noise)
+    pipe = StableDiffusionXLPipeline(tiny.vae(levels=2), *encoders, first, second, random_unet(), noise)
     pipe.save_pretrained(folder / "model")
     return folder / "model"
 
