@@ -165,7 +165,7 @@ async def _views(
         async for view in views:
             beat += 1
             # A page that hears nothing for some seconds knows that it has lost us.
-            yield view | {"beat": beat, "message": view.get("message") or message}
+            yield view | {"beat": beat, "message": view.get("message") or message, "notice": trainings.notice}
 
 
 def _asked(names: Sequence[str], given: Sequence[Any]) -> dict:
