@@ -76,13 +76,13 @@ class TrainingScope:
             elif "low" in known[name].metadata and isinstance(value, (int, float)):
                 low, high = self.bounds(known[name])
                 if not low <= value <= high:
-                    problems.append(InvalidRequest(name, value, f"from {low:g} to {high:g} here"))
+                    problems.append(InvalidRequest(name, value, f"from {low:,} to {high:,} here"))
         try:
             config = TrainingConfig(**self.preset(preset) | given | apart)
         except InvalidRequest as error:
-            # Of a value that is none here either it is said once.
-            named = {each.field for each in error.problems}
-            raise together([*(each for each in problems if each.field not in named), *error.problems]) from None
+            # What is beyond a host's bounds is beyond all others, and said once.
+            named = {each.field for each in problems}
+            raise together([*problems, *(each for each in error.problems if each.field not in named)]) from None
         if problems:
             raise together(problems)
         return config

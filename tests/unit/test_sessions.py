@@ -131,9 +131,9 @@ def test_w1_files_of_a_call_must_have_been_uploaded(path, tmp_path, monkeypatch)
         with pytest.raises(gr.Error, match="was not uploaded here"):
             check_files([1, [{"a": value}]])
     good = {"path": str(tmp_path / "x"), "meta": {"_type": "gradio.FileData"}}
-    check_files([good, {"path": path}, "x", None, 3.0])
+    check_files([good, [good, good], {"path": path}, "x", None, 3.0])
     # Gradio would copy one that is inside of a value, and tell under which hash.
-    for inside in ([good], {"a": good}, [[{"b": [good]}]], good | {"more": good}):
+    for inside in ([good, 1], [{"path": way, "meta": {}}, good], {"a": good}, [[{"b": [good]}]], good | {"more": good}):
         with pytest.raises(gr.Error, match="was not uploaded here"):
             check_files([inside])
     deep = []

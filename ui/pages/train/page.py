@@ -59,7 +59,7 @@ def _options(scope: TrainingScope) -> dict[str, Component]:
             low, high = scope.bounds(field)
             hint = "as the preset says" if field.name in preset else "by itself" if usual is None else f"{usual:g}"
             # As text: gradio's field for numbers makes 0 of an empty one.
-            told |= {"info": f"{rules['help']} ({low:g} to {high:g})", "elem_id": f"train-{field.name}"}
+            told |= {"info": f"{rules['help']} ({low:,} to {high:,})", "elem_id": f"train-{field.name}"}
             made[field.name] = gr.Textbox("", max_lines=1, placeholder=hint, **told)
         elif field.type is bool:
             made[field.name] = gr.Checkbox(usual, **told)
