@@ -115,9 +115,10 @@ def handed(values: Mapping[str, Any], files: Sequence[tuple[str, bytes]], facts:
     licence = checked(line, "license", values.get("license", ""), 0, MAX_NAME)
     prompt = checked(sample_prompt, values.get("sample_prompt", ""), facts)
     scope = TrainingScope(facts.small, facts.side, most_steps)
-    apart = {"trigger": trigger or "", "title": name or "", "license": licence or ""}
-    config = checked(lambda: scope.config(values.get("preset", PRESET), values.get("options", {}), **apart))
+    apart: dict[str, Any] = {"trigger": trigger or "", "title": name or "", "license": licence or ""}
     pictures = checked(chosen, files, trigger or "", values)
+    asked = values.get("preset", PRESET), values.get("options", {}), len(pictures or ())
+    config = checked(lambda: scope.config(*asked, **apart))
     if problems:
         raise together(problems)
     return Handed(config, prompt, pictures, config.resolution or facts.side)
