@@ -66,6 +66,8 @@ class Training:
     task: asyncio.Task | None = None
     error: Exception | None = None
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    # Whoever changes what is kept and the files that belong to it has it: they change together.
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def running(self) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +16,7 @@ from pipeline.engine import Generation
 from pipeline.request.request import GenerationRequest
 from serving.disk import full
 from serving.generation import GenerationService
-from serving.trainings.job import STRENGTHS, Training
+from serving.trainings.job import STRENGTHS, Progress, Training
 from serving.trainings.order import TrainingOrder
 from serving.trainings.store import TrainingStore, log
 from training import TrainingConfig, TrainingSlice, TrainingState, TrainingStep
@@ -65,8 +65,17 @@ class TrainingRuns:
         now, before = seconds / max(1, steps) / self._work(config), self._picture_seconds
         self._picture_seconds = now if before is None else 0.7 * before + 0.3 * now
 
-    async def save(self, training: Training, fresh: Mapping[str, bytes]) -> None:
-        """Write down how far it is; of what it had, what is needed no more is deleted. Raises TrainingError."""
+    async def save(
+        self, training: Training, fresh: Mapping[str, bytes], change: Callable[[Progress], None] = lambda _: None
+    ) -> None:
+        """Change how far it is and write it down, with `fresh` files; of those that it had, what is needed no more is
+        deleted. Raises TrainingError.
+        """
+        async with training.changing:
+            change(training.progress)
+            await self._write(training, fresh)
+
+    async def _write(self, training: Training, fresh: Mapping[str, bytes]) -> None:
         kept = {name for name in {*training.files, *fresh} if name in training.needed}
         values = training.id, training.state, training.order.details(), asdict(training.progress), fresh, kept
         with in_words():
@@ -107,8 +116,8 @@ class TrainingRuns:
 
     async def _slice(self, training: Training) -> None:
         """Learn for as long as a slice lasts."""
-        queue, order, progress, seconds = self._service.queue, training.order, training.progress, self._slice_seconds
-        done, name = progress.step, training.saved(progress.step)
+        queue, order, seconds, done = self._service.queue, training.order, self._slice_seconds, training.progress.step
+        name = training.saved(done)
         state = await asyncio.to_thread(self.read, name) if name in training.files else None
         until = min(step for step in training.due if step > done)
 
@@ -128,9 +137,9 @@ class TrainingRuns:
         # What a slice ends in.
         assert isinstance(last, TrainingState)
         self.observe(order.config, last.step - done, time.monotonic() - began)
-        progress.losses, progress.seconds = [*last.losses], last.adapter.seconds
+        now = {"losses": [*last.losses], "seconds": last.adapter.seconds}
         fresh = {training.saved(last.step): last.data, training.adapter(last.step): last.adapter.data()}
-        await self.save(training, fresh)
+        await self.save(training, fresh, lambda progress: vars(progress).update(now))
 
     async def _sample(self, training: Training, step: int) -> None:
         """Paint what the prompt comes to at a step, at each strength; at step 0 it is the base's own picture."""
@@ -141,8 +150,7 @@ class TrainingRuns:
             png = await self._painted(training, self._request(training.order, style, strength))
             fresh[training.picture(step, strength)] = png
         if step not in training.progress.samples:
-            training.progress.samples.append(step)
-        await self.save(training, fresh)
+            await self.save(training, fresh, lambda progress: progress.samples.append(step))
         training.ring()
 
     async def _painted(self, training: Training, request: GenerationRequest) -> bytes:

@@ -8,8 +8,8 @@ import asyncio
 import json
 import sqlite3
 import zipfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_urlsafe
@@ -116,9 +116,7 @@ class Trainings:
         owner's styles, if `keep`. Raises AtelierError.
         """
         with self._service.request_log.entry("train_style", session, page):
-            self._admit(owner)
-            self._beginning.add(owner)
-            try:
+            with self._admitted(owner):
                 wanted = await asyncio.to_thread(handed, values, files, self._service.facts, self.limits.steps)
                 order = await wanted.order(self._service.decoder, keep)
                 training = Training(token_urlsafe(16), owner, order, address=client_address.get())
@@ -126,10 +124,8 @@ class Trainings:
                 await self._forget_oldest(owner)
                 with in_words():
                     await asyncio.to_thread(self._add, training)
-            finally:
-                self._beginning.discard(owner)
-            self._all[owner] = training
-            self._start(training)
+                self._all[owner] = training
+                self._start(training)
             return training
 
     def find(self, owner: str) -> Training:
@@ -166,16 +162,16 @@ class Trainings:
         training = self.find(owner)
         if training.running:
             return
-        self._admit(owner)
-        if training.done:
-            done = training.progress.step
-            more = whole("steps", steps, 1, max(1, self.limits.steps - done))
-            state = await asyncio.to_thread(self._runs.read, training.saved(done))
-            training.order = training.order.longer(done + more)
-            await self._runs.save(training, {training.saved(done): await asyncio.to_thread(prolonged, state, more)})
-        training.progress.message = ""
-        training.address = client_address.get()
-        self._start(training)
+        with self._admitted(owner):
+            if training.done:
+                done = training.progress.step
+                more = whole("steps", steps, 1, max(1, self.limits.steps - done))
+                state = await asyncio.to_thread(self._runs.read, training.saved(done))
+                training.order = training.order.longer(done + more)
+                await self._runs.save(training, {training.saved(done): await asyncio.to_thread(prolonged, state, more)})
+            training.progress.message = ""
+            training.address = client_address.get()
+            self._start(training)
 
     async def cancel(self, owner: str) -> None:
         """End a training and delete all of it. Raises UnknownTraining."""
@@ -193,13 +189,15 @@ class Trainings:
         Raises UnknownTraining, InvalidRequest, StyleNotKept.
         """
         training = self.find(owner)
-        at = whole("step", step, 0, self.limits.steps) or training.progress.step
-        if at not in training.checkpoints:
-            there = ", ".join(map(str, training.checkpoints)) or "none yet"
-            raise InvalidRequest("step", at, f"one of which there is what had been learnt: {there}")
-        identity = await asyncio.to_thread(self._keep, training, at)
-        training.progress.kept[str(at)] = identity
-        await self._runs.save(training, {})
+        wanted = whole("step", step, 0, self.limits.steps)
+        async with training.changing:
+            there = training.checkpoints
+            at = wanted or (there or [0])[-1]
+            if at not in there:
+                words = ", ".join(map(str, there)) or "none yet"
+                raise InvalidRequest("step", at, f"one of which there is what had been learnt: {words}")
+            identity = await asyncio.to_thread(self._keep, training, at)
+        await self._runs.save(training, {}, lambda progress: progress.kept.update({str(at): identity}))
         training.ring()
         return identity
 
@@ -222,8 +220,17 @@ class Trainings:
     def _signed(self, training: Training, name: str) -> str:
         return f"/training/{name}?key={self._store.signature(training.owner, name)}"
 
+    @contextmanager
+    def _admitted(self, owner: str) -> Iterator[None]:
+        """For as long as one is begun. Raises Busy where an owner, an address or all together have too many."""
+        self._admit(owner)
+        self._beginning.add(owner)
+        try:
+            yield
+        finally:
+            self._beginning.discard(owner)
+
     def _admit(self, owner: str) -> None:
-        """Raises Busy where an owner, an address or all together have too many."""
         live = [each for each in self._all.values() if each.running]
         if owner in self._beginning or any(each.owner == owner for each in live):
             raise Busy("You have a training that runs, and one is taken at a time; stop or cancel it.")
@@ -260,6 +267,7 @@ class Trainings:
                 training.error = error
                 if isinstance(error, Busy) and self._service.queue.closing:
                     # It goes on after the restart.
+                    entry.outcome = "cancelled"
                     return
                 entry.outcome = training.state = "failed"
                 training.progress.message = self._words(error)

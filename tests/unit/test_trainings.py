@@ -244,6 +244,34 @@ def test_what_it_had_learnt_earlier_can_be_kept(engine, tmp_path):
     assert steps == ["2", "6"] and views[-1]["samples"][1]["kept"]
 
 
+def test_what_is_kept_meanwhile_takes_nothing_from_it(engine, tmp_path, undisturbed):
+    async def kept(house):
+        training = await house.begun()
+
+        async def keep():
+            while training.running:
+                if training.checkpoints:
+                    await house.trainings.keep(ME)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(keep(), keep(), house.end())
+        return house.learnt(), {path.name for path in house.folder.iterdir()} == training.files
+
+    assert living(kept, engine, tmp_path) == (undisturbed, True)
+
+
+def test_to_go_on_twice_at_once_is_to_go_on_once(engine, tmp_path):
+    async def twice(house):
+        training = await house.begun()
+        await house.end()
+        both = [house.trainings.go_on(ME, 2), house.trainings.go_on(ME, 2)]
+        refused = [each for each in await asyncio.gather(*both, return_exceptions=True) if each]
+        await house.end()
+        return [type(each) for each in refused], training.progress.step
+
+    assert living(twice, engine, tmp_path) == ([Busy], 8)
+
+
 def test_cancelled_nothing_is_left_of_it(engine, tmp_path):
     async def cancelled(house):
         await house.begun()
