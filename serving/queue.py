@@ -82,19 +82,11 @@ class FairQueue:
         `again`: a job of many parts has had a turn and stands behind all others for its next one. It is not refused,
         for its first parts would be lost; there are no more of those than jobs that run.
         """
-        if self._shut:
-            raise Busy(CLOSING)
-        line, address = self._lines.get(session), client_address.get()
-        if len(self._running) >= self.at_once and not again:
-            come_back = f"try again in about {max(1, math.ceil(self._rest()))} s"
-            full = len(self._order) >= self.places
-            bumped = self._one_too_many(address) if full else None
-            if full and not bumped:
-                raise Busy(f"All {self.places} places in the queue are taken; {come_back}.")
-            if line and len(line.waiting) >= self.places_per_session:
-                raise Busy(f"{self.places_per_session} of your pictures are waiting already; {come_back}.")
-            if bumped:
-                self._refuse(bumped)
+        if (bumped := self._admit(session, again)) is not None:
+            self._refuse(bumped)
+        line = self._lines.get(session)
+        # A session that goes on from another address keeps its line.
+        address = line.address if line else client_address.get()
         ticket = Ticket(session, seconds, address, job_name.get())
         self._served.setdefault(address, self._turns - 1)
         self._lines.setdefault(session, Line(self._turns - 1, address)).waiting.append(ticket)
@@ -166,8 +158,9 @@ class FairQueue:
         """Where a job would stand that the session sent now; 0 begins at once. Raises Busy as `enter` does."""
         if len(self._running) < self.at_once and not self._shut:
             return Position(0, 0.0)
-        # It enters and leaves before anybody else can.
-        ticket = self.enter(session, 0.0)
+        # Nobody loses a place for a question. It enters and leaves before anybody else can.
+        self._admit(session, again=False)
+        ticket = self.enter(session, 0.0, again=True)
         place = self.place(ticket)
         self.leave(ticket)
         return place
@@ -194,6 +187,22 @@ class FairQueue:
             ticket.since = self._clock()
             self._running.append(ticket)
             ticket.turn.set()
+
+    def _admit(self, session: str | None, again: bool) -> Ticket | None:
+        """The ticket that gives its place up for the one that enters, if one does. Raises Busy."""
+        if self._shut:
+            raise Busy(CLOSING)
+        if again or len(self._running) < self.at_once:
+            return None
+        line = self._lines.get(session)
+        come_back = f"try again in about {max(1, math.ceil(self._rest()))} s"
+        full = len(self._order) >= self.places
+        bumped = self._one_too_many(line.address if line else client_address.get()) if full else None
+        if full and not bumped:
+            raise Busy(f"All {self.places} places in the queue are taken; {come_back}.")
+        if line and len(line.waiting) >= self.places_per_session:
+            raise Busy(f"{self.places_per_session} of your pictures are waiting already; {come_back}.")
+        return bumped
 
     def _one_too_many(self, address: str) -> Ticket | None:
         """The last job of the address that has most, if that has two more than this one."""

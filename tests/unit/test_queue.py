@@ -236,3 +236,18 @@ def test_where_a_flood_has_all_places_it_gives_one_up_and_hears_of_it():
         assert order[1:3] == [one, two] and len(order) == 5
 
     asyncio.run(run())
+
+
+def test_a_question_takes_no_place_from_anybody():
+    queue = FairQueue(4, 10)
+    flood = [enter(queue, "1.1.1.1", f"flood {i}") for i in range(5)]
+    client_address.set("2.2.2.2")
+    assert queue.estimate("late").place == 1
+    assert queue.waiting == 4 and not any(ticket.refused for ticket in flood)
+
+
+def test_a_session_that_goes_on_from_another_address_keeps_its_line():
+    queue = FairQueue(10, 10)
+    tickets = [enter(queue, address, "one") for address in ("1.1.1.1", "2.2.2.2", "1.1.1.1")]
+    assert {ticket.address for ticket in tickets} == {"1.1.1.1"}
+    assert served(queue, tickets) == tickets and not queue._served
