@@ -58,7 +58,7 @@ class TrainingConfig:
     dora: bool = _plain(False, "learn direction and length apart (Liu et al. 2024, arXiv:2402.09353)")
     timestep_rank: bool = _plain(
         False,
-        "for few pictures: the noisier a time step, the fewer ranks learn there, from an orthogonal start (T-LoRA, "
+        "the noisier a time step, the fewer ranks learn there, from an orthogonal start (T-LoRA, "
         "Soboleva et al. 2025, arXiv:2507.05964); the file is an ordinary one, whose ranks all act at every step of a "
         "painting, where the paper masks them again",
     )

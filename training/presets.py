@@ -8,17 +8,20 @@ from lora.errors import Described, InvalidRequest, together
 from training.config import TrainingConfig
 from training.pictures import MAX_PICTURES
 
+# In the strongest noise shapes are decided: there a small model learns to stay as it is.
+SHAPES = {"preserve_noisiest": 0.3}
 # What a model of SD's size needs to be trained beside its painting: little memory.
 LARGE = {"batch_size": 1, "gradient_checkpointing": True, "precision": "bfloat16"}
 # For a small model, such as the embedded one, and for one of SD's size: what docs/training.md measures.
 PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "quick": ({"steps": 160, "batch_size": 4}, {"steps": 300} | LARGE),
-    "balanced": ({"steps": 400, "batch_size": 4}, {"steps": 800} | LARGE),
-    "thorough": ({"steps": 1200, "batch_size": 4}, {"steps": 2000} | LARGE),
+    "quick": ({"steps": 120, "batch_size": 4}, {"steps": 300} | LARGE),
+    "balanced": ({"steps": 240, "batch_size": 4}, {"steps": 800} | LARGE),
+    # So long, shapes would be lost.
+    "thorough": ({"steps": 800, "batch_size": 4, **SHAPES}, {"steps": 2000} | LARGE),
 }
 PRESET = "balanced"
-# From few pictures shapes are learnt before the look is; in the strongest noise they are decided. As measured.
-FEW, FEW_PICTURES = {"preserve_noisiest": 0.3}, 8
+# From few pictures shapes are lost before the look is learnt, see docs/training.md.
+FEW_PICTURES = 8
 # Asked for apart; or for the command line.
 _APART = ("trigger", "captions", "title", "license", "checkpoint_every")
 _MOST = {"batch_size": 16, "accumulation": 16, "rank": 128, "min_rank": 128, "warmup": 1000}
@@ -40,7 +43,7 @@ class TrainingScope:
         if not (isinstance(name, str) and name in PRESETS):
             raise InvalidRequest("preset", name, "one of " + ", ".join(PRESETS))
         options = PRESETS[name][0 if self.small else 1]
-        few = FEW if self.small and pictures <= FEW_PICTURES else {}
+        few = SHAPES if self.small and pictures <= FEW_PICTURES else {}
         return options | few | {"steps": min(options["steps"], self.steps)}
 
     def bounds(self, field: dataclasses.Field) -> tuple[float, float]:

@@ -43,7 +43,7 @@ class TrainingOrder:
     @property
     def every(self) -> int:
         """Steps from one sample to the next."""
-        return self.config.sample_every or max(1, self.config.steps // 8)
+        return self.config.sample_every or max(1, self.config.steps // 6)
 
     def details(self) -> dict:
         """All but the pictures, ready for JSON."""

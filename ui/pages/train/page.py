@@ -8,7 +8,7 @@ from gradio.components import Component
 from serving.generation import GenerationService
 from serving.trainings import Trainings
 from training.dataset import MAX_CAPTION
-from training.presets import OPTIONS, PRESET, PRESETS, TrainingScope
+from training.presets import OPTIONS, PRESET, PRESETS, SHAPES, TrainingScope
 from ui.pages.train.widgets import picture_sheet, training_run
 from ui.pages.train.wiring import wire_cost, wire_run, wire_sheet
 
@@ -57,7 +57,13 @@ def _options(scope: TrainingScope) -> dict[str, Component]:
             made[field.name] = gr.Dropdown([*rules["choices"]], value=usual, **told)
         elif "low" in rules:
             low, high = scope.bounds(field)
-            hint = "as the preset says" if field.name in preset else "by itself" if usual is None else f"{usual:g}"
+            hint = (
+                "as the preset says"
+                if field.name in {*preset, *SHAPES}
+                else "by itself"
+                if usual is None
+                else f"{usual:g}"
+            )
             # As text: gradio's field for numbers makes 0 of an empty one.
             told |= {"info": f"{rules['help']} ({low:,} to {high:,})", "elem_id": f"train-{field.name}"}
             made[field.name] = gr.Textbox("", max_lines=1, placeholder=hint, **told)
