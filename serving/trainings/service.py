@@ -251,6 +251,8 @@ class Trainings:
 
     def _start(self, training: Training) -> None:
         training.state, training.stopping, training.error = LIVE, False, None
+        # Of a slice that came to nothing nothing is shown.
+        training.step = 0
         # The last one in the order in which they came to rest.
         self._all[training.owner] = self._all.pop(training.owner)
         training.task = asyncio.create_task(self._run(training))

