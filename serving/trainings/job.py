@@ -81,9 +81,9 @@ class Training:
 
     @property
     def due(self) -> set[int]:
-        """The steps after which a sample is painted."""
+        """The steps after which a sample is painted; at 0 it is the base's own picture."""
         every, steps = self.order.every, self.order.config.steps
-        return {*range(every, steps + 1, every), steps}
+        return {*range(0, steps + 1, every), steps}
 
     @property
     def checkpoints(self) -> list[int]:

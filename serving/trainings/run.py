@@ -41,12 +41,13 @@ class TrainingRuns:
     async def advance(self, training: Training) -> None:
         """Let it learn until it is done or is to stop, with a sample wherever one is due. Raises AtelierError."""
         progress = training.progress
-        if not progress.samples:
-            await self._sample(training, 0)
-        while not (training.done or training.stopping):
-            await self._slice(training)
-            if progress.step and (training.stopping or progress.step in training.due):
+        while True:
+            due = training.stopping or progress.step in training.due
+            if due and progress.step not in progress.samples:
                 await self._sample(training, progress.step)
+            if training.done or training.stopping:
+                break
+            await self._slice(training)
         training.state = "done" if training.done else "stopped"
 
     def seconds(self, order: TrainingOrder, done: int = 0, samples: int = 0) -> float:
@@ -149,8 +150,7 @@ class TrainingRuns:
         for strength in STRENGTHS if style else STRENGTHS[-1:]:
             png = await self._painted(training, self._request(training.order, style, strength))
             fresh[training.picture(step, strength)] = png
-        if step not in training.progress.samples:
-            await self.save(training, fresh, lambda progress: progress.samples.append(step))
+        await self.save(training, fresh, lambda progress: progress.samples.append(step))
         training.ring()
 
     async def _painted(self, training: Training, request: GenerationRequest) -> bytes:

@@ -102,15 +102,16 @@ def test_f2_cancel_stops_a_comparison_and_keeps_what_was_painted(visit, server):
 
 
 def test_a_reload_in_the_middle_finds_the_comparison_and_the_history_has_its_sheet(visit, server):
-    page = begun(visit, "2, 100, 3").page
-    page.reload()
+    here = begun(visit, "2, 100, 3")
+    page = here.page
+    here.reload()
     page.get_by_role("tab", name="Compare").click()
     page.wait_for_selector(".board-cell.now")
     # A slow machine may have the second one by now.
     assert page.locator(".board-cell .look").count() < 3 and page.is_visible("#compare-cancel")
     page.wait_for_selector('.board[data-status="done"]')
     assert page.locator(".board-cell .look").count() == 3 and server.queue()["running"] == 0
-    page.reload()
+    here.reload()
     page.get_by_role("tab", name="Compare").click()
     page.wait_for_selector('.board[data-status="done"]')
     assert page.locator(".board-x").all_inner_texts() == ["2", "100", "3"]

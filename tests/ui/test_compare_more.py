@@ -63,7 +63,7 @@ def test_a_reload_brings_the_axes_back(visit):
     choose(page, "Pages", "seed", "7-9")
     costs(page, "2 × 1 × 3 pages")
     page.wait_for_timeout(500)
-    page.reload()
+    here.reload()
     # What the page before had asked for ends with it.
     here.complaints.clear()
     page.wait_for_function("document.querySelector('#prompt textarea')?.value === 'a red apple'")
@@ -94,7 +94,8 @@ def test_what_is_finished_of_a_comparison_stays_on_the_page_and_in_the_history(v
 
 
 def test_among_many_schedulers_one_finds_those_that_one_means(visit):
-    page = visit().page
+    here = visit()
+    page = here.page
     page.click('button[role="tab"]:has-text("Compare")')
     page.get_by_label("Across", exact=True).select_option("scheduler")
     group = page.get_by_role("group", name="Scheduler")
@@ -103,7 +104,7 @@ def test_among_many_schedulers_one_finds_those_that_one_means(visit):
     names = group.locator(".chip:visible").all_inner_texts()
     assert "DPM++ 2M Karras" in names and all("2M" in name and "Karras" in name for name in names)
     group.get_by_text("DPM++ 2M Karras", exact=True).click()
-    page.reload()
+    here.reload()
     page.click('button[role="tab"]:has-text("Compare")')
     first = page.get_by_role("group", name="Scheduler").locator(".chip").first
     assert first.inner_text() == "DPM++ 2M Karras" and first.get_attribute("aria-pressed") == "true"

@@ -53,7 +53,7 @@ def test_a_reload_in_the_middle_finds_the_job_and_can_stop_it(visit, server):
     here = visit()
     here.paint("a cat", **LONG)
     here.page.wait_for_selector(".cell img.unfinished")
-    here.page.reload()
+    here.reload()
     here.until("painting")
     # Gradio says in the console that the old page's connection has ended.
     here.complaints.clear()
@@ -63,7 +63,7 @@ def test_a_reload_in_the_middle_finds_the_job_and_can_stop_it(visit, server):
     here.page.click("#cancel")
     here.until("cancelled")
     server.wait_until(running=0)
-    here.page.reload()
+    here.reload()
     here.page.wait_for_selector(".card")
     here.page.wait_for_timeout(500)
     assert here.page.is_visible("#paint") and here.page.get_attribute(".stage", "data-status") == "cancelled"
@@ -76,14 +76,14 @@ def test_a_reload_while_waiting_keeps_the_place_and_shows_the_result(visit, serv
     first.page.wait_for_selector(".cell img")
     second.paint("a red apple", Steps=2)
     second.until("waiting")
-    second.page.reload()
+    second.reload()
     second.until("waiting")
     assert "In the queue: next" in second.page.inner_text(".label-status")
     first.page.click("#cancel")
     second.until("done")
     shown = picture(second)
     # Once more, now that it is done; another tab of the same browser has a job of its own, or none.
-    second.page.reload()
+    second.reload()
     second.until("done")
     assert picture(second) == shown and second.page.inner_text(".label-title") == "a red apple"
     with second.page.context.expect_page() as opened:
@@ -104,7 +104,7 @@ def test_the_history_of_a_browser_search_and_delete(visit):
     page.wait_for_selector(".kept >> nth=2")
     assert prompts(here) == [NASTY, "a cat", "a red apple"] and "3 pictures" in page.inner_text(".history-tools")
     page.wait_for_function("document.querySelector('.kept img').naturalWidth > 0")
-    page.reload()
+    here.reload()
     room(here, "History")
     page.wait_for_selector(".kept >> nth=2")
     page.fill(".history-search", "CAT")
@@ -308,6 +308,6 @@ def test_the_secret_is_long_random_and_stays(visit):
     here, other = visit(), visit()
     owner = here.page.evaluate("atelier.owner()")
     assert len(owner) >= 32 and owner != other.page.evaluate("atelier.owner()")
-    here.page.reload()
+    here.reload()
     here.page.wait_for_selector(".card")
     assert here.page.evaluate("localStorage['atelier-owner']") == owner

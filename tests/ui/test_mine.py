@@ -47,11 +47,11 @@ def keep(page) -> str:
     return page.get_attribute(".yours .card", "data-style")
 
 
-def again(page) -> None:
+def again(here) -> None:
     """Load the page anew, once it has noted what is set."""
-    page.wait_for_timeout(600)
-    page.reload()
-    page.wait_for_selector("#paint")
+    here.page.wait_for_timeout(600)
+    here.reload()
+    here.page.wait_for_selector("#paint")
 
 
 def names(page) -> list[str]:
@@ -78,7 +78,7 @@ def test_what_is_kept_takes_the_place_of_what_was_brought_and_is_there_after_a_r
     assert page.locator(".mix-row").count() == 1 and page.input_value(f"#weight-{identity}") == "0.6"
     assert page.get_by_label("Mine is a favourite").get_attribute("aria-pressed") == "true"
     assert "steps 500" in page.inner_text(".verdict")
-    again(page)
+    again(here)
     page.wait_for_selector(f".mix-row[data-style='{identity}']")
     assert page.input_value(".mix-number") == "0.60" and not page.is_visible(".restore-say")
     page.get_by_label("Which styles").select_option("mine")
@@ -88,7 +88,7 @@ def test_what_is_kept_takes_the_place_of_what_was_brought_and_is_there_after_a_r
     assert "Mine 0.60" in page.inner_text(".label-facts")
     # Another browser sees nothing of it, not even by its id.
     assert other.page.evaluate("(id) => atelier.wear(id)", identity) == "The style is not there any more."
-    again(other.page)
+    again(other)
     other.page.wait_for_selector(".card")
     assert not names(other.page) and not here.complaints and not other.complaints
     log = server.log.read_text()
@@ -96,7 +96,8 @@ def test_what_is_kept_takes_the_place_of_what_was_brought_and_is_there_after_a_r
 
 
 def test_what_was_on_is_on_again_though_the_shelf_comes_late(visit, mine):
-    page = visit().page
+    here = visit()
+    page = here.page
     bring(page, mine)
     keep(page)
     page.fill("#prompt textarea", "a red apple")
@@ -104,7 +105,7 @@ def test_what_was_on_is_on_again_though_the_shelf_comes_late(visit, mine):
     listing = '"what":"list"'
     page.route(re.compile("/queue/join"), lambda route: late.append(route) if listing in (
         route.request.post_data or "") else route.continue_())  # fmt: skip
-    again(page)
+    again(here)
     page.wait_for_function("document.querySelector('#prompt textarea').value === 'a red apple'")
     assert not names(page) and not page.locator(".mix-row").count()
     late.pop().continue_()
@@ -113,7 +114,8 @@ def test_what_was_on_is_on_again_though_the_shelf_comes_late(visit, mine):
 
 
 def test_brought_again_or_looked_for_it_is_there_once_and_restored_as_what_is_kept(visit, mine):
-    page = visit().page
+    here = visit()
+    page = here.page
     bring(page, mine)
     page.fill("#prompt textarea", "a red apple")
     page.click("#paint")
@@ -127,7 +129,7 @@ def test_brought_again_or_looked_for_it_is_there_once_and_restored_as_what_is_ke
     page.click(".cell .look")
     page.click(".viewer >> text=Restore all")
     page.wait_for_selector(f".mix-row[data-style='{identity}']")
-    again(page)
+    again(here)
     page.wait_for_selector(".yours")
     page.get_by_label("Take off Mine").click()
     bring(page, mine)
@@ -167,7 +169,7 @@ def test_renamed_pictured_and_downloaded(visit, mine):
     page.wait_for_selector(".viewer-say:has-text('have this picture now')")
     page.keyboard.press("Escape")
     assert list(json.loads(page.evaluate("localStorage['atelier-style-pictures']"))) == ["ink"]
-    again(page)
+    again(here)
     page.wait_for_function(loaded)
     assert page.get_attribute(".yours .card img", "src").startswith(f"mine/{identity}-2.webp?key=")
     page.get_by_label("Manage Aquarelle").click()
@@ -187,7 +189,7 @@ def test_deleted_for_good_once_it_is_asked_twice(visit, mine):
     page.get_by_role("button", name="Delete for good?").click()
     says(page, "Mine is deleted.")
     assert not names(page) and not page.locator(".mix-row").count() and not page.is_visible(".verdict")
-    again(page)
+    again(here)
     page.wait_for_selector(".card")
     page.wait_for_timeout(500)
     assert not names(page) and not here.complaints
@@ -223,7 +225,7 @@ def test_an_embedding_that_is_kept_is_a_word_after_a_reload(visit, server, tmp_p
     bring(page, tmp_path / "my-cat.safetensors")
     keep(page)
     page.fill("#prompt textarea", "")
-    again(page)
+    again(here)
     page.wait_for_selector(".yours")
     page.click(".yours .card")
     assert page.input_value("#prompt textarea") == "my-cat"

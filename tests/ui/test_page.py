@@ -109,7 +109,7 @@ def test_what_it_takes_is_told_before(visit):
     first.page.wait_for_function(says, arg="[.]$")
     first.paint("a cat", **LONG)
     first.page.wait_for_selector(".cell img")
-    second.page.reload()
+    second.reload()
     second.page.wait_for_function(says, arg=", next in the queue: begins in about ")
     first.page.click("#cancel")
     # Without being asked, some seconds later.

@@ -49,7 +49,7 @@ def test_styles_are_searched_sorted_filtered_and_liked(visit):
     assert "Ink" in shown(page)
     page.get_by_label("In which order").select_option("used")
     page.click('.card[data-style="neon"]')
-    page.reload()
+    here.reload()
     page.wait_for_selector(".card")
     assert shown(page)[0] == "Neon", "the order and what was used stay known"
     assert page.get_by_label("Neon is a favourite").get_attribute("aria-pressed") == "true" and not here.complaints
@@ -119,7 +119,7 @@ def test_mixes_are_kept_under_a_name(visit):
     page.wait_for_selector(".mixes .chip:has-text('Dusk')")
     page.get_by_label("Take off Ink").click()
     page.get_by_label("Take off Neon").click()
-    page.reload()
+    here.reload()
     page.wait_for_selector(".mixes .chip:has-text('Dusk')")
     page.click(".mixes .chip:has-text('Dusk')")
     assert page.input_value("#weight-ink") == "0.4" and page.input_value("#weight-neon") == "1"

@@ -54,7 +54,7 @@ def test_paint_stays_paint_and_ones_own_jobs_are_put_in_order_and_taken_out(visi
     page.get_by_label("Cancel: a pear").click()
     until_strip(page, "a nut", "a plum")
     # A reload loses none of them, and the form is as it was.
-    page.reload()
+    here.reload()
     # What the page before had asked for ends with it.
     here.complaints.clear()
     until_strip(page, "a nut", "a plum")
@@ -115,7 +115,7 @@ def test_a_reload_brings_the_form_back(visit):
     page.click(".seed-lock")
     seed = page.input_value(".seed-number")
     page.wait_for_timeout(800)
-    page.reload()
+    here.reload()
     page.wait_for_function("document.querySelector('#prompt textarea')?.value === 'a red apple'")
     page.wait_for_function("document.querySelector('#weight-ink')?.value === '0.5'")
     assert page.input_value(".seed-number") == seed and seed
@@ -135,7 +135,7 @@ def test_the_page_opens_where_its_job_is(visit, server):
     page.click("role=tab[name=Compare]")
     page.click("#compare")
     page.wait_for_selector(".board-cell img")
-    page.reload()
+    here.reload()
     page.wait_for_selector(".board-cell img")
     assert page.get_attribute("role=tab[name=Compare]", "aria-selected") == "true"
     page.click("#compare-cancel")
@@ -203,7 +203,7 @@ def test_what_is_not_as_usual_is_a_chip_that_takes_it_back(visit):
         page.wait_for_timeout(100)
     page.click(".chip-pair .chip:has-text('Draft')")
     page.wait_for_selector(".chip.changed:has-text('Steps 10')")
-    page.reload()
+    here.reload()
     page.wait_for_selector(".chip-pair:has-text('Draft')")
     page.get_by_label("Forget Draft").click()
     page.wait_for_function("!document.querySelector('.form-bar .chip-pair')")

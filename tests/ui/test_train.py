@@ -88,7 +88,7 @@ def test_from_pictures_to_a_kept_style(visit):
     assert saved.value.suggested_filename == "My style.safetensors"
     assert violations(page) == []
     # After a reload it is there as it was, and painted with in one click.
-    page.reload()
+    here.reload()
     page.get_by_role("tab", name="Train").click()
     run_until(page, "done")
     page.click("text=Paint with it")
@@ -169,7 +169,7 @@ def test_it_is_seen_by_another_tab_stopped_gone_on_with_and_thrown_away(visit):
     other.get_by_role("tab", name="Train").click()
     sampled(other, 2)
     # A reload in the middle changes nothing.
-    page.reload()
+    here.reload()
     page.get_by_role("tab", name="Train").click()
     sampled(page, 2)
     assert violations(page) == []
