@@ -35,11 +35,12 @@ import torch
 
 from lora.hub import Hub
 from lora.private import Bounds, PrivateAdapters
-from pipeline.loading import open_engine
+from pipeline.loading import open_library
 from serving.history import History, HistoryLimits
 from serving.request_log import write_to
 from serving.shutdown import GracefulShutdown
 from serving.styles import StyleLimits, Styles
+from serving.workers.opening import open_worker
 from ui.blocks import build, launch_arguments, open_service, open_trainings
 
 MB = 2**20
@@ -48,7 +49,7 @@ MB = 2**20
 def compose(settings: Settings):
     """The Blocks, the arguments to launch it with, and how it ends.
 
-    The model is loaded here: whoever sees the page can paint, and ZeroGPU wants it on "cuda" before it forks.
+    Whoever sees the page can paint: what paints is ready when this returns.
     """
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     write_to(sys.stderr)
@@ -58,11 +59,10 @@ def compose(settings: Settings):
     bounds = Bounds(settings.upload_mb * MB, settings.uploads_per_session, settings.uploads_total_mb * MB)
     hub = Hub(settings.hub_timeout, settings.hub_seconds)
     private = PrivateAdapters(bounds)
-    engine, library = open_engine(
-        settings.profile, settings.base_model, settings.adapters_dir, private, hub, settings.upscalers_dir
-    )
+    worker = open_worker(settings)
+    library = open_library(worker.facts, settings.adapters_dir, private, hub)
     kept = StyleLimits(settings.styles_mb * MB, settings.styles_per_owner)
-    service = open_service(engine, library, settings, Styles(settings.data_dir, kept))
+    service = open_service(worker, library, settings, Styles(settings.data_dir, kept))
     trainings = open_trainings(service, settings)
     shutdown = GracefulShutdown(service.queue, settings.drain_seconds)
     limits = HistoryLimits(settings.history_mb * MB, settings.history_per_owner, settings.history_days)

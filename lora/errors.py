@@ -152,6 +152,10 @@ class ModelError(AtelierError):
     """The base model cannot be loaded."""
 
 
+class ClusterError(AtelierError):
+    """There is no cluster where there should be one, or it does not begin what it should."""
+
+
 class PaintingFailed(AtelierError):
     """The run came to no picture."""
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from serving.received import Uploads, check_size, uploaded
 from serving.request_log import Entry, RequestLog
 from serving.sealing import Seal
 from serving.styles import Styles
-from serving.workers.base import Worker
+from serving.workers.base import Restarted, Worker
 
 if TYPE_CHECKING:
     from pipeline.metadata.credentials import Credentials
@@ -84,6 +84,12 @@ class GenerationService:
         self.decoder = PictureDecoder(judging=credentials is not None)
         self.credentials = credentials
         self.styles = styles
+
+    @asynccontextmanager
+    async def following(self, app: object = None) -> AsyncIterator[None]:
+        """A part of the app's lifespan, in which as many jobs run at once as the worker has places."""
+        async with self.worker.following(self.queue):
+            yield
 
     @property
     def profile(self):
@@ -200,17 +206,21 @@ class GenerationService:
         stage = "waited"
         try:
             async for place in self.queue.wait(ticket):
-                yield Update({"status": "waiting", **asdict(place)})
+                yield Update({"status": "waiting", **asdict(place), **self.queue.stalled})
             entry.lap(stage)
             stage = "painted"
             async with aclosing(self.worker.paint(request, self._apart)) as news:
-                update = Update({"status": "painting", "image": 0, "images": request.num_images, "step": 0,
-                                 "steps": request.total_steps, "preview": None})  # fmt: skip
+                begun = {"status": "painting", "image": 0, "images": request.num_images, "step": 0,
+                         "steps": request.total_steps, "preview": None}  # fmt: skip
+                update, again = Update(begun), {}
                 async for item in news:
                     if isinstance(item, Finished):
                         yield replace(update, finished=await seal.finished(item))
                         continue
-                    if isinstance(item, Generation):
+                    if isinstance(item, Restarted):
+                        again = {"restarts": item.attempt}
+                        update = Update(begun | again)
+                    elif isinstance(item, Generation):
                         # The engine is free: whoever is next need not wait until this one's files are written.
                         self.queue.leave(ticket)
                         entry.lap(stage)
@@ -220,6 +230,7 @@ class GenerationService:
                         update.details["warnings"] = [*warnings(request.mix[0]), *seal.lost(request)]
                     elif item:
                         update = told(item)
+                        update.details.update(again)
                     # Without news the same again: gradio notices at a yield that nobody listens any more.
                     yield update
         finally:

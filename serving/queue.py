@@ -1,18 +1,23 @@
 """A fair queue: whoever sends twenty jobs waits for them, and nobody else does. Lives on one event loop."""
 
 import asyncio
-import heapq
 import math
 import time
-from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import count, islice
 
 from lora.errors import Busy
+from serving.turns import Address, Line, Rounds
 
 # The first few hear their place at each pulse, others at a multiple of it that grows with their place.
 NEAR, SELDOM = 2, 20
+# So many are counted before they are told their place; for those behind them it may be estimated.
+EXACT = 64
 CLOSING = "The app is restarting; try again in a minute."
 BUMPED = "The queue is full, and this was the last of many jobs from your address; try again in a minute."
 # The address for which a task works. Sessions are made up as one likes, addresses are not.
@@ -42,16 +47,6 @@ class Position:
     expected_seconds: float
 
 
-@dataclass
-class Line:
-    """The jobs of one session; `served` is the number of the turn that it had last."""
-
-    served: int
-    address: str = ""
-    waiting: deque[Ticket] = field(default_factory=deque)
-    running: int = 0
-
-
 class FairQueue:
     """Lets `at_once` jobs run and takes the others in turns over the sessions, at most `places` of them.
 
@@ -67,17 +62,34 @@ class FairQueue:
         self.places = places
         self.places_per_session = places_per_session
         self.at_once = at_once
+        self._back_in = 0.0
         self._clock = clock
-        self._lines: dict[str | None, Line] = {}
-        # The turn that each address had last, for as long as it has jobs.
-        self._served: dict[str, int] = {}
-        self._running: list[Ticket] = []
-        self._order: list[Ticket] = []
+        self._lines: dict[str | None, Line[Ticket]] = {}
+        # The addresses that have jobs, each with the turn that it had last.
+        self._served: dict[str, Address[Ticket]] = {}
+        self._order: Rounds[Address[Ticket], Ticket] = Rounds()
+        self._numbers = count()
         self._turns = 0
+        # Of all that wait.
+        self._seconds = 0.0
+        # The first that wait, with how many jobs and seconds are before each; None when that has changed.
+        self._front: dict[Ticket, tuple[int, float]] | None = None
+        # When each should be done that runs, and all of these sorted.
+        self._running: dict[Ticket, float] = {}
+        self._ends: list[float] = []
         self._shut = False
 
+    def resize(self, at_once: int, back_in: float = 60.0) -> None:
+        """Let so many jobs run at once from now on. More start those who are next, fewer stop nobody.
+
+        With 0 no machine is there, and one should be in about `back_in` seconds: until then those who wait stay, and
+        others are refused.
+        """
+        self.at_once, self._back_in = at_once, back_in
+        self._advance()
+
     def enter(self, session: str | None, seconds: float, again: bool = False) -> Ticket:
-        """Join the queue; whoever enters must `leave`. Raises Busy when there is no place left.
+        """Join the queue; whoever enters must `leave`. Raises Busy when there is no place left, or no machine.
 
         `again`: a job of many parts has had a turn and stands behind all others for its next one. It is not refused,
         for its first parts would be lost; there are no more of those than jobs that run.
@@ -85,11 +97,15 @@ class FairQueue:
         if (bumped := self._admit(session, again)) is not None:
             self._refuse(bumped)
         line = self._lines.get(session)
+        if line is None:
+            name = client_address.get()
+            address = self._served.setdefault(name, Address(name, self._turns - 1))
+            address.sessions += 1
+            line = self._lines[session] = Line(address, self._turns - 1, next(self._numbers))
         # A session that goes on from another address keeps its line.
-        address = line.address if line else client_address.get()
-        ticket = Ticket(session, seconds, address, job_name.get())
-        self._served.setdefault(address, self._turns - 1)
-        self._lines.setdefault(session, Line(self._turns - 1, address)).waiting.append(ticket)
+        ticket = Ticket(session, seconds, line.address.name, job_name.get())
+        with self._changing(line, seconds):
+            line.jobs.append(ticket)
         self._advance()
         return ticket
 
@@ -122,15 +138,20 @@ class FairQueue:
         return self._shut
 
     @property
+    def stalled(self) -> dict:
+        """What those who wait are told beside their place: that no machine is there, where that is so."""
+        return {} if self.at_once else {"stalled": True}
+
+    @property
     def waiting(self) -> int:
         """How many jobs wait."""
-        return len(self._order)
+        return self._order.waiting
 
     def sooner(self, session: str | None, job: str) -> None:
         """Let a job that waits come before the session's others. Nobody else's turn changes."""
         if line := self._lines.get(session):
-            line.waiting = deque(sorted(line.waiting, key=lambda ticket: ticket.job != job))
-            self._advance()
+            with self._changing(line):
+                line.jobs = deque(sorted(line.jobs, key=lambda ticket: ticket.job != job))
 
     def leave(self, ticket: Ticket) -> None:
         """Give the ticket back, whether its job has run or not; a second time does nothing."""
@@ -138,21 +159,37 @@ class FairQueue:
         if line is None:
             return
         if ticket in self._running:
-            self._running.remove(ticket)
+            del self._ends[bisect_left(self._ends, self._running.pop(ticket))]
             line.running -= 1
-        elif ticket in line.waiting:
-            line.waiting.remove(ticket)
-        if not line.waiting and not line.running:
+        elif ticket in line.jobs:
+            with self._changing(line, -ticket.seconds):
+                line.jobs.remove(ticket)
+        if not line.jobs and not line.running:
             del self._lines[ticket.session]
-            if not any(other.address == line.address for other in self._lines.values()):
-                del self._served[line.address]
+            line.address.sessions -= 1
+            if not line.address.sessions:
+                del self._served[line.address.name]
         self._advance()
 
     def place(self, ticket: Ticket) -> Position:
-        """Where a waiting ticket stands now."""
-        ahead = self._order.index(ticket)
-        seconds = self._rest() + sum(t.seconds for t in self._order[:ahead]) / self.at_once
-        return Position(ahead + 1, round(seconds, 1))
+        """Where a waiting ticket stands now.
+
+        The place of the first `EXACT`, and of the next job of each address, is exact; that of others is estimated. The
+        seconds before the first are added up, those before others taken from the mean.
+        """
+        if self._front is None:
+            self._front, before = {}, 0.0
+            for i, each in enumerate(islice(self._order, EXACT)):
+                self._front[each] = i, before
+                before += each.seconds
+        if ticket in self._front:
+            ahead, seconds = self._front[ticket]
+        else:
+            line = self._lines[ticket.session]
+            own = line.address.ahead(line, line.jobs.index(ticket))
+            ahead = max(EXACT, self._order.ahead(line.address, own))
+            seconds = self._seconds * ahead / self.waiting
+        return Position(ahead + 1, self._expected(seconds))
 
     def estimate(self, session: str | None) -> Position:
         """Where a job would stand that the session sent now; 0 begins at once. Raises Busy as `enter` does."""
@@ -167,25 +204,49 @@ class FairQueue:
 
     def status(self) -> dict:
         """How many jobs wait and run, and in how many seconds all of them should be done."""
-        backlog = self._rest() + sum(t.seconds for t in self._order) / self.at_once
-        return {"waiting": self.waiting, "running": len(self._running), "expected_seconds": round(backlog, 1)}
+        expected = self._expected(self._seconds)
+        return {"waiting": self.waiting, "running": len(self._running), "expected_seconds": expected}
+
+    def _expected(self, seconds: float) -> float:
+        """In how many seconds the running jobs and so many seconds of waiting ones should be done.
+
+        While no machine is there it is as if one came when it should.
+        """
+        away = self._back_in if self.waiting and not self.at_once else 0.0
+        # Rounding may leave a little less than nothing.
+        return round(away + max(0.0, self._rest() + seconds) / max(1, self.at_once), 1)
 
     def _rest(self) -> float:
+        """How many seconds the running jobs still need together; one that should be done needs none."""
         now = self._clock()
-        passed = ((t.seconds, now - (now if t.since is None else t.since)) for t in self._running)
-        return sum((max(0.0, seconds - since) for seconds, since in passed), 0.0) / self.at_once
+        ends = self._ends[bisect_right(self._ends, now) :]
+        return sum(ends) - now * len(ends)
+
+    @contextmanager
+    def _changing(self, line: Line[Ticket], seconds: float = 0.0) -> Iterator[None]:
+        """Takes a line out of the order while its jobs change, which become so many seconds more."""
+        address = line.address
+        self._order.remove(address)
+        address.remove(line)
+        yield
+        address.add(line)
+        self._order.add(address)
+        # What rounding has left over goes when nobody waits.
+        self._seconds = self._seconds + seconds if self.waiting else 0.0
+        self._front = None
 
     def _advance(self) -> None:
-        self._order = self._turns_to_come()
-        while self._order and len(self._running) < self.at_once and not self._shut:
-            ticket = self._order.pop(0)
-            line = self._lines[ticket.session]
-            line.waiting.popleft()
-            self._turns += 1
-            line.served, line.running = self._turns, line.running + 1
-            self._served[line.address] = self._turns
+        while self.waiting and len(self._running) < self.at_once and not self._shut:
+            line = self._order.first.first
+            ticket = line.jobs[0]
+            with self._changing(line, -ticket.seconds):
+                line.jobs.popleft()
+                self._turns += 1
+                line.served = line.address.served = self._turns
+            line.running += 1
             ticket.since = self._clock()
-            self._running.append(ticket)
+            self._running[ticket] = ticket.since + ticket.seconds
+            insort(self._ends, self._running[ticket])
             ticket.turn.set()
 
     def _admit(self, session: str | None, again: bool) -> Ticket | None:
@@ -194,49 +255,29 @@ class FairQueue:
             raise Busy(CLOSING)
         if again or len(self._running) < self.at_once:
             return None
+        if not self.at_once:
+            raise Busy(f"No machine is there to paint just now; {come_back(self._back_in)}.")
         line = self._lines.get(session)
-        come_back = f"try again in about {max(1, math.ceil(self._rest()))} s"
-        full = len(self._order) >= self.places
-        bumped = self._one_too_many(line.address if line else client_address.get()) if full else None
+        later = come_back(self._rest() / self.at_once)
+        full = self.waiting >= self.places
+        bumped = self._one_too_many(line.address.name if line else client_address.get()) if full else None
         if full and not bumped:
-            raise Busy(f"All {self.places} places in the queue are taken; {come_back}.")
-        if line and len(line.waiting) >= self.places_per_session:
-            raise Busy(f"{self.places_per_session} of your pictures are waiting already; {come_back}.")
+            raise Busy(f"All {self.places} places in the queue are taken; {later}.")
+        if line and line.waiting >= self.places_per_session:
+            raise Busy(f"{self.places_per_session} of your pictures are waiting already; {later}.")
         return bumped
 
-    def _one_too_many(self, address: str) -> Ticket | None:
+    def _one_too_many(self, name: str) -> Ticket | None:
         """The last job of the address that has most, if that has two more than this one."""
-        waiting = Counter(ticket.address for ticket in self._order)
-        most, number = waiting.most_common(1)[0]
-        if number < waiting[address] + 2:
-            return None
-        return next(ticket for ticket in reversed(self._order) if ticket.address == most)
+        most, own = self._order.longest, self._served.get(name)
+        return most.last if most.waiting >= (own.waiting if own else 0) + 2 else None
 
     def _refuse(self, ticket: Ticket) -> None:
         ticket.refused = BUMPED
         self.leave(ticket)
         ticket.turn.set()
 
-    def _turns_to_come(self) -> list[Ticket]:
-        addresses: dict[str, list[tuple[int, Iterable[Ticket]]]] = {}
-        for line in self._lines.values():
-            if line.waiting:
-                addresses.setdefault(line.address, []).append((line.served, line.waiting))
-        lines = [(self._served[address], in_turns(lines, self._turns)) for address, lines in addresses.items()]
-        return in_turns(lines, self._turns)
 
-
-def in_turns(lines: Iterable[tuple[int, Iterable[Ticket]]], turn: int) -> list[Ticket]:
-    """The tickets of lines in the order in which they come, by the turns that each line had last; `turn` was now."""
-    waiting = [(served, i, iter(line)) for i, (served, line) in enumerate(lines)]
-    heapq.heapify(waiting)
-    order = []
-    while waiting:
-        _, i, line = waiting[0]
-        if ticket := next(line, None):
-            order.append(ticket)
-            turn += 1
-            heapq.heapreplace(waiting, (turn, i, line))
-        else:
-            heapq.heappop(waiting)
-    return order
+def come_back(seconds: float) -> str:
+    """When to try again, in words."""
+    return f"try again in about {max(1, math.ceil(seconds))} s"

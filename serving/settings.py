@@ -74,6 +74,11 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, le=1024)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_prompts: bool = False
+    ray_address: str = ""
+    replicas_min: int = Field(1, ge=1, le=10_000)
+    replicas_max: int = Field(0, ge=0, le=10_000)
+    replica_gpus: float = Field(1.0, gt=0, le=64)
+    replica_cpus: float = Field(1.0, ge=0, le=1024)
     c2pa_key: str = Field("", repr=False)
     c2pa_cert: str = ""
     space_id: str = ""

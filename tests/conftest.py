@@ -9,10 +9,20 @@ import pytest
 import torch
 
 from pipeline.profiles import load, load_profile
-from tests import tiny
+from tests import serving, tiny
 from tests.adapters import library_with
 
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser):
+    """See tests/serving.py."""
+    parser.addoption("--ray", action="store_true", help="let each app that is started paint by a Ray cluster")
+
+
+def pytest_configure(config):
+    """In each of xdist's processes."""
+    serving.on_ray = config.getoption("ray")
 
 
 @pytest.fixture(scope="session")

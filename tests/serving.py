@@ -66,18 +66,27 @@ class Server:
             time.sleep(0.05)
 
 
+# One replica: what is tested of one machine, which paints one picture at a time, holds for it as it stands.
+RAY = {"RAY_ADDRESS": "local", "REPLICAS_MIN": 1, "REPLICA_CPUS": 0.5, "RAY_USAGE_STATS_ENABLED": 0,
+       "RAY_TMPDIR": tempfile.gettempdir()}  # fmt: skip
+# Whether all apps paint by Ray: pytest --ray.
+on_ray = False
+
+
 def environment(**values: object) -> dict[str, str]:
     """This process's environment with these variables, and none of the app's own that happen to be set."""
     ours = {name.upper() for name in Settings.model_fields}
     kept = {k: v for k, v in os.environ.items() if k not in ours}
     # All tests have one address, and more to ask in a minute than any visitor.
     usual = {"HF_HUB_OFFLINE": "1", "THREADS": "1", "REQUESTS_PER_MINUTE": "100000"}
+    if on_ray:
+        values = RAY | values
     return kept | usual | {name: str(value) for name, value in values.items()}
 
 
 @functools.cache
-def shared() -> Server:
-    """The one app that all browser and endpoint tests of a session talk to."""
+def shared(**settings: object) -> Server:
+    """The one app, with these settings, that all browser and endpoint tests of a session talk to."""
     scratch = tempfile.TemporaryDirectory(prefix="atelier-test-")
     atexit.register(scratch.cleanup)
     folder = Path(scratch.name)
@@ -96,7 +105,7 @@ def shared() -> Server:
     server = start(
         folder / "log", BASE_MODEL=model, ADAPTERS_DIR=styles, TMPDIR=folder / "tmp", UPLOAD_MB=1, HUB_TIMEOUT=1,
         HF_ENDPOINT=hub.url, HF_HUB_OFFLINE=0, GRADIO_HEARTBEAT_INTERVAL=1, WILDCARDS_DIR=folder / "lists",
-        RELOAD_SECONDS=10,
+        RELOAD_SECONDS=10, **settings,
     )  # fmt: skip
     return replace(server, scratch=folder / "tmp", hub=hub, model=model)
 

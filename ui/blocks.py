@@ -4,7 +4,6 @@ import gradio as gr
 
 from lora.errors import InvalidSettings
 from lora.library import Library
-from pipeline.engine import Engine
 from pipeline.profiles import ModelProfile
 from pipeline.text.variants import read_wildcards
 from serving.generation import GenerationService
@@ -16,8 +15,7 @@ from serving.settings import Settings
 from serving.shutdown import GracefulShutdown
 from serving.styles import Styles
 from serving.trainings import TrainingLimits, Trainings
-from serving.workers.local import LocalWorker
-from serving.workers.zerogpu import ZeroGpuWorker
+from serving.workers.base import Worker
 from ui.api.agents import Agents
 from ui.api.endpoints import add_endpoints
 from ui.api.history import add_history_endpoints
@@ -51,10 +49,9 @@ HEADER = """
 
 
 def open_service(
-    engine: Engine, library: Library, settings: Settings, styles: Styles | None = None
+    worker: Worker, library: Library, settings: Settings, styles: Styles | None = None
 ) -> GenerationService:
-    """Engine, styles and queue as the settings want them."""
-    worker = ZeroGpuWorker(engine) if settings.spaces_zero_gpu else LocalWorker(engine)
+    """What paints, styles and queue as the settings want them."""
     queue = FairQueue(settings.queue_size, settings.session_queue_size, worker.places)
     wildcards = read_wildcards(settings.wildcards_dir) if settings.wildcards_dir else {}
     log = RequestLog(settings.log_prompts)
@@ -182,6 +179,7 @@ def launch_arguments(
                 swept_sessions,
                 blocks.agents.running,
                 service.decoder.ready,
+                service.following,
                 shutdown.lifespan,
                 *([trainings.running] if trainings else []),
             ),

@@ -1,19 +1,21 @@
 """An engine in this process, in threads of its own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lora.adapter import AdapterMix
-from lora.errors import AtelierError
+from lora.errors import AtelierError, Unforeseen
 from lora.export import Exported
 from pipeline.engine import DenoiseStep, Engine, Finished, Generation
 from pipeline.request.request import GenerationRequest
+from serving.queue import FairQueue
 from serving.stream import newest
 from training import TrainingSlice, TrainingState, TrainingStep, train_slice
 
@@ -24,6 +26,7 @@ Trained = Iterator[TrainingStep | TrainingState | AtelierError]
 Paint = Callable[[GenerationRequest], Painted]
 Train = Callable[[TrainingSlice, Enough], Trained]
 Export = Callable[[AdapterMix, int | None, Path], Exported | AtelierError]
+log = logging.getLogger(__name__)
 
 
 class LocalWorker:
@@ -68,6 +71,11 @@ class LocalWorker:
             raise exported
         return exported
 
+    @asynccontextmanager
+    async def following(self, queue: FairQueue) -> AsyncIterator[None]:
+        """See base.Worker; the number stays."""
+        yield
+
     def state(self) -> dict[str, Any]:
         """See base.Worker."""
         return self._engine.state()
@@ -77,3 +85,11 @@ def trained(engine: Engine, work: TrainingSlice, enough: Enough = lambda seconds
     """A slice of a training on the engine's base, which nobody else has meanwhile."""
     with engine.lent() as components:
         yield from train_slice(components, work, enough)
+
+
+def as_data(error: Exception) -> AtelierError:
+    """An error that any process can hand on."""
+    if isinstance(error, AtelierError):
+        return error
+    log.exception("an unforeseen error", exc_info=error)
+    return Unforeseen(error)

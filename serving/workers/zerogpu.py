@@ -1,22 +1,20 @@
 """A GPU that is lent for as long as a call lasts: the only functions that ask for one."""
 
-import logging
 import math
 from pathlib import Path
 
 import spaces
 
 from lora.adapter import AdapterMix
-from lora.errors import AtelierError, Unforeseen
+from lora.errors import AtelierError
 from lora.export import Exported
 from pipeline.engine import Engine
 from pipeline.request.request import GenerationRequest
-from serving.workers.local import Export, LocalWorker, Paint, Painted, Train, Trained, trained
+from serving.workers.local import Export, LocalWorker, Paint, Painted, Train, Trained, as_data, trained
 from training import TrainingSlice
 
 # Seconds that an export may take, and a slice of a training beside those in which it learns.
 EXPORT_SECONDS, PREPARING_SECONDS = 60, 30
-log = logging.getLogger(__name__)
 
 
 class ZeroGpuWorker(LocalWorker):
@@ -72,11 +70,3 @@ def gpu_training(engine: Engine) -> Train:
             yield as_data(error)
 
     return lambda work, enough: train(work)
-
-
-def as_data(error: Exception) -> AtelierError:
-    """An error that any process can hand on."""
-    if isinstance(error, AtelierError):
-        return error
-    log.exception("an unforeseen error", exc_info=error)
-    return Unforeseen(error)

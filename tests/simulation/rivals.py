@@ -2,9 +2,11 @@
 
 import random
 from collections import deque
+from collections.abc import Collection
 
 from serving.queue import Ticket
-from serving.routing import ROOM, Mix, Routing
+from serving.routing import ROOM, Mix
+from tests.simulation.dispatching import Dispatcher
 
 
 class Fifo:
@@ -19,6 +21,11 @@ class Fifo:
     def waiting(self) -> int:
         """How many jobs wait."""
         return len(self._waiting)
+
+    def resize(self, at_once: int) -> None:
+        """Let so many jobs run at once."""
+        self.at_once = at_once
+        self._advance()
 
     def enter(self, session: str | None, seconds: float) -> Ticket:
         """Join the queue."""
@@ -39,12 +46,13 @@ class Fifo:
             ticket.turn.set()
 
 
-class RandomRouting(Routing):
-    """Any idle replica; the figures are counted as those of Routing."""
+class RandomRouting(Dispatcher):
+    """Any idle replica; the figures are counted as those of Dispatcher."""
 
     def __init__(self, room: int = ROOM, seed: int = 0):
         super().__init__(room)
         self._rng = random.Random(seed)
 
-    def _choice(self, mix: Mix) -> str:
-        return self._rng.choice(list(self.idle))
+    def best(self, mix: Mix, idle: Collection[str]) -> str:
+        """Any."""
+        return self._rng.choice(list(idle))

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from serving.queue import FairQueue, Ticket, client_address
-from serving.routing import Routing, Window
+from tests.simulation.dispatching import Dispatcher, Window
 from tests.simulation.rivals import Fifo
 from tests.simulation.workload import Job
 
@@ -59,7 +59,13 @@ class Simulation:
     """Lets a queue and a routing serve jobs; `window` jobs more than there are replicas may have their turn at once."""
 
     def __init__(
-        self, make_queue: MakeQueue, routing: Routing, replicas: int, window: int = 0, life: float = LIFE, seed: int = 0
+        self,
+        make_queue: MakeQueue,
+        routing: Dispatcher,
+        replicas: int,
+        window: int = 0,
+        life: float = LIFE,
+        seed: int = 0,
     ):
         self.now = 0.0
         self.outcome = Outcome()
@@ -135,8 +141,8 @@ class Simulation:
         self._after(self._rng.expovariate(1 / self._life), self._die, replica)
 
     def _allow(self) -> None:
-        # FairQueue divides by it, even while no replica is there.
-        self._queue.at_once = max(1, len(self._there) + self._more)
+        # With 0 it would refuse whoever comes, and all ways are to serve the same.
+        self._queue.resize(max(1, len(self._there) + self._more))
 
     def _die(self, replica: str) -> None:
         self._routing.go(replica)

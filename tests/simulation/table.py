@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from serving.queue import FairQueue
-from serving.routing import Routing
+from tests.simulation.dispatching import Dispatcher
 from tests.simulation.rivals import Fifo, RandomRouting
 from tests.simulation.simulation import MakeQueue, Outcome, Simulation
 from tests.simulation.workload import Job, jobs
@@ -27,11 +27,11 @@ def fifo(clock: Callable[[], float]) -> Fifo:
 
 
 # Name, queue, routing, and whether there is a window.
-WAYS: tuple[tuple[str, MakeQueue, Callable[[], Routing], bool], ...] = (
-    ("fair, affinity, window", fair, Routing, True),
-    ("fair, affinity", fair, Routing, False),
+WAYS: tuple[tuple[str, MakeQueue, Callable[[], Dispatcher], bool], ...] = (
+    ("fair, affinity, window", fair, Dispatcher, True),
+    ("fair, affinity", fair, Dispatcher, False),
     ("fair, random", fair, RandomRouting, False),
-    ("first in first out, affinity", fifo, Routing, False),
+    ("first in first out, affinity", fifo, Dispatcher, False),
     ("first in first out, random", fifo, RandomRouting, False),
 )
 
@@ -53,7 +53,7 @@ def table(
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def figures(sent: list[Job], outcome: Outcome, routing: Routing) -> tuple[str, ...]:
+def figures(sent: list[Job], outcome: Outcome, routing: Dispatcher) -> tuple[str, ...]:
     """A row's numbers. A job waits for all that is not its own painting: others, a switch, adapters, a death."""
     waits = sorted(outcome.done[job] - job.sent - job.seconds for job in sent)
     light = sorted(outcome.done[job] - job.sent - job.seconds for job in sent if job.light)

@@ -6,7 +6,8 @@ from collections import deque
 import pytest
 
 from serving.queue import FairQueue
-from serving.routing import Mix, Routing, Window
+from serving.routing import Mix
+from tests.simulation.dispatching import Dispatcher, Window
 from tests.simulation.rivals import RandomRouting
 
 INK = Mix("ink", (("a", 10),))
@@ -16,7 +17,7 @@ OIL = Mix("oil", (("c", 7),))
 
 def routing(*names, **settings):
     """With these replicas."""
-    made = Routing(**settings)
+    made = Dispatcher(**settings)
     for name in names:
         made.come(name)
     return made
@@ -151,7 +152,7 @@ def share(figures):
 def test_8_mixes_over_2_replicas_that_come_in_sessions():
     """Pairs of visitors paint fifty each, one after the other, and look at each before the next: all are idle then."""
     shares = []
-    for made in (Routing(), RandomRouting()):
+    for made in (Dispatcher(), RandomRouting()):
         made.come("x"), made.come("y")
         for pair in ("ab", "cd", "ef", "gh"):
             for _ in range(50):
@@ -170,7 +171,7 @@ def test_8_mixes_over_2_replicas_that_all_wait(mixed):
     if mixed:
         random.Random(0).shuffle(sending)
     shares = []
-    for made, window in ((Routing(), 64), (Routing(), 0), (RandomRouting(), 0)):
+    for made, window in ((Dispatcher(), 64), (Dispatcher(), 0), (RandomRouting(), 0)):
         order = served(made, window, sending)
         assert sorted(order) == sorted(sending)
         shares.append(share(made.figures))
@@ -180,7 +181,7 @@ def test_8_mixes_over_2_replicas_that_all_wait(mixed):
 def test_what_a_window_costs_a_newcomer():
     sending, ahead = [visitor for _ in range(30) for visitor in "abcdefgh"], {}
     for window in (0, 64):
-        order = served(Routing(), window, sending, late="late")
+        order = served(Dispatcher(), window, sending, late="late")
         ahead[window] = order.index("late") - 50
     # It stands behind one turn of each, or behind all in the window, where twice as many may overtake it.
     assert ahead[0] <= 8 and 64 <= ahead[64] <= 8 + 3 * 64, ahead

@@ -70,5 +70,9 @@ const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const roughly = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
 /** @type {typeof globalThis.signed} */
 const signed = (number) => (number < 0 ? "−" : "") + Math.abs(number).toFixed(2);
+/** @type {typeof globalThis.again} */
+const again = ({ restarts }) => (restarts ? "A machine has gone; begun again on another. " : "");
+/** @type {typeof globalThis.stalled} */
+const stalled = (value) => (value.stalled ? "No machine is there just now; you keep your place. " : "");
 /** @type {typeof globalThis.turn} */
 const turn = (place) => (place > 1 ? `after ${plural(place - 1, "other picture")}` : "next");

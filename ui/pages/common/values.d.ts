@@ -165,6 +165,7 @@ interface Brief {
 interface Waiting {
   place: number;
   expected_seconds: number;
+  stalled?: boolean;
 }
 
 /** A step of the picture that is being painted. */
@@ -172,6 +173,7 @@ interface Step {
   step: number;
   steps: number;
   preview: string | null;
+  restarts?: number;
 }
 
 /** What the page knows of all jobs, beside the one in front. */

@@ -202,6 +202,10 @@ declare function roughly(seconds: number): string;
 declare function signed(number: number): string;
 /** A place in the queue in words. */
 declare function turn(place: number): string;
+/** Why nothing goes on in the queue, if nothing does. */
+declare function stalled(value: { stalled?: boolean }): string;
+/** Why a job's steps are counted anew, if they are. */
+declare function again(value: { restarts?: number }): string;
 
 // From job.js:
 type Sentences<J extends { status: string }> = {

@@ -90,8 +90,8 @@ showJob({
   notice: () => part("notice"),
   sentences: {
     empty: () => "Every picture of a comparison is the one that these settings paint alone.",
-    waiting: (value) => `${at(value)}, in the queue: ${turn(value.place)}.`,
-    painting: (value) => `${at(value)}, step ${value.step} of ${value.steps}`,
+    waiting: (value) => `${stalled(value)}${at(value)}, in the queue: ${turn(value.place)}.`,
+    painting: (value) => `${again(value)}${at(value)}, step ${value.step} of ${value.steps}`,
     cell: (value) => `${at(value)} is done.`,
     cancelled: stopped,
     done: (value) => `${plural(value.cells, "picture")}. Click one to look closer.`,

@@ -110,10 +110,10 @@ showJob({
   notice: () => document.querySelector("#notice"),
   sentences: {
     waiting: (value) =>
-      `${which(value)}in the queue: ${turn(value.place)}, in about ${seconds(value.expected_seconds)}.`.replace(/^i/, "I"),
+      stalled(value) + `${which(value)}in the queue: ${turn(value.place)}, in about ${seconds(value.expected_seconds)}.`.replace(/^i/, "I"),
     painting: (value) => {
       const step = value.images > 1 ? `Picture ${value.image + 1} of ${value.images}, step` : "Step";
-      return which(value) + (value.step ? `${step} ${value.step} of ${value.steps}` : "Mixing the colours …");
+      return again(value) + which(value) + (value.step ? `${step} ${value.step} of ${value.steps}` : "Mixing the colours …");
     },
     cancelled: stopped,
   },
