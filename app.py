@@ -23,6 +23,8 @@ os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 # Gradio's own is shared with all other apps of this machine, and lies there for ever where one is killed.
 if "GRADIO_TEMP_DIR" not in os.environ:
     os.environ["GRADIO_TEMP_DIR"] = str(scratch_folder("files"))
+# Ray would tell its makers of its use.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Whom uvicorn believes that it asks for somebody else; without this any program of this machine.
 os.environ["FORWARDED_ALLOW_IPS"] = settings.proxies
 

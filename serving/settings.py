@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     `upscalers_dir` has networks that enlarge pictures in a second pass, .safetensors files, looked at at the start.
     `trainings` are taken at once, 0 for none, of up to `train_steps` steps each, in slices of `train_slice_seconds`,
     which is as long as anybody waits for one; 0 is 15 s, on ZeroGPU 60 s.
+    With `ray_address`, "local" or "auto" or one of a cluster's head, engines are from `replicas_min` to `replicas_max`
+    replicas there, 0 for as many as there are GPUs; each takes `replica_gpus`, where there are any, and `replica_cpus`.
     With `c2pa_key` and `c2pa_cert`, PEM texts or files of them, pictures are signed when they are handed out.
     """
 

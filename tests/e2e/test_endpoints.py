@@ -11,6 +11,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from tests import serving
 from tests.hostile import bombs
 from tests.serving import LONG, STYLES
 
@@ -308,11 +309,13 @@ def test_l4_there_is_no_way_around_the_queue(server, endpoint):
         assert answer.status_code in (404, 405)
 
 
-def test_without_a_key_nothing_of_content_credentials_is_loaded(server):
+def test_what_was_not_asked_for_is_not_loaded(server):
+    """Content Credentials without a key, Ray without an address."""
     loaded = Path(f"/proc/{server.process.pid}/maps")
     if not loaded.exists():
         pytest.skip("this system does not say what a process has loaded")
     assert "torch" in (maps := loaded.read_text()) and "c2pa" not in maps
+    assert serving.on_ray or "_raylet" not in maps
 
 
 def test_nothing_unforeseen_is_in_the_log(server):
