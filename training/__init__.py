@@ -1,6 +1,7 @@
 """Style pictures -> adapter: `config` how, `dataset` from what, `loop` and `objective` learn, `export` writes.
 
-`pictures` takes what strangers hand in, `slices` lets others paint in between.
+`pictures` takes what strangers hand in, `slices` lets others paint in between. `distill` learns few steps from the base
+itself.
 
 From a shell: `python -m training --images DIR --output FILE.safetensors --trigger WORD`.
 """

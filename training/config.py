@@ -122,6 +122,43 @@ class TrainingConfig:
         return self.scale_alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
+# What a distillation neither has nor honours.
+_OF_PICTURES = (
+    "trigger", "captions", "text_encoders", "timestep_rank", "min_snr_gamma", "caption_dropout",
+    "preserve_unconditional", "preserve_noisiest",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DistillationConfig(TrainingConfig):
+    """How an adapter for few steps is learnt from the base itself. Raises InvalidRequest."""
+
+    few_steps: int = _number(4, 1, 50, "steps in which the base is to paint with the adapter, without guidance")
+    teacher_steps: int = _number(24, 1, 1000, "those in which it paints what is to be learnt, a multiple of few_steps")
+    guidance_scale: float | None = _number(
+        None, 1, 30, "guidance that is learnt (Ho & Salimans 2022); the model family's usual one if not given"
+    )
+    guidance_rescale: float = _number(0.0, 0, 1, "of the guidance that is learnt (Lin et al. 2023, arXiv:2305.08891)")
+    trajectories: int | None = _number(
+        None, 1, 1_000_000, "ways from noise to picture that are learnt from; one for each prompt if not given"
+    )
+    huber: float = _number(
+        0.1,
+        1e-6,
+        100,
+        "where the pseudo-Huber loss turns from squares to distances (Song & Dhariwal 2023, arXiv:2310.14189)",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in _OF_PICTURES and value != field.default:
+                raise InvalidRequest(field.name, value, "left out when distilling, which learns from no pictures")
+        if self.teacher_steps % self.few_steps:
+            raise InvalidRequest("teacher_steps", self.teacher_steps, f"a multiple of few_steps, {self.few_steps}")
+
+
 def _checked(field: dataclasses.Field, value: Any) -> object:
     """The value in its field's type, or InvalidRequest."""
     rules = field.metadata

@@ -22,6 +22,7 @@ from lora.errors import AdapterError, Described, InvalidRequest
 from pipeline.families import Components
 from training.config import TrainingConfig
 from training.dataset import Example
+from training.denoising import Denoising
 from training.export import TrainedAdapter, file_metadata
 from training.inject import adapter_state, checkpointed, injected, quick_attention, trainable
 from training.objective import Objective, adapted
@@ -56,16 +57,18 @@ def train(
     config: TrainingConfig,
     checkpoint: Path | None = None,
     paint: Callable[[], Image.Image] | None = None,
+    objective: Denoising | None = None,
 ) -> Iterator[TrainingStep | TrainedAdapter]:
     """Learn the style of `examples`: yields a TrainingStep after each step, and last the TrainedAdapter.
 
     Closing the generator cancels; either way the base is left without adapter layers and with the same bits.
     `checkpoint` is written every `config.checkpoint_every` steps; if it exists, training goes on from it and comes
     to the very bits that it would have come to without a stop. `paint` is called every `config.sample_every` steps
-    while the adapter is active. Raises InvalidRequest, ModelError, or AdapterError where the loss is lost.
+    while the adapter is active. An `objective` is learnt instead of that of the examples. Raises InvalidRequest,
+    ModelError, or AdapterError where the loss is lost.
     """
     saved = checkpoint.read_bytes() if checkpoint is not None and checkpoint.exists() else None
-    with opened(components, examples, config, saved) as run:
+    with opened(components, examples, config, saved, objective) as run:
         while not run.done:
             step = run.advance()
             if checkpoint is not None and config.checkpoint_every and step.step % config.checkpoint_every == 0:
@@ -77,8 +80,9 @@ def train(
 
 @contextmanager
 def opened(
-    components: Components, examples: Sequence[Example], config: TrainingConfig, saved: bytes | None
-) -> Iterator["Run"]:
+    components: Components, examples: Sequence[Example], config: TrainingConfig, saved: bytes | None,
+    objective: Denoising | None = None,
+) -> Iterator["Run"]:  # fmt: skip
     """A run with its adapter layers in the base for as long as a `with` block lasts, from its start or where it was
     `saved`. Raises as `train` does, and InvalidRequest for what was not saved by this run.
     """
@@ -88,9 +92,12 @@ def opened(
     state = None if saved is None else _read(saved)
     if state:
         _refuse_other_config(state["config"], config)
-    objective = Objective(components, examples, config, state and state["prepared"])
+    if objective is None:
+        objective = Objective(components, examples, config, state and state["prepared"])
+    elif state:
+        objective.refuse_others(state["prepared"])
     modules = adapted(components, config)
-    tokens = objective.latents[0, 0].numel()
+    tokens = objective.latents.shape[-2:].numel()
     denoiser = components.denoiser
     with checkpointed(denoiser, config), quick_attention(denoiser, tokens, config), injected(modules, config):
         run = Run(components, objective, modules, config, start, state["begun"] if state else 0)
@@ -118,7 +125,7 @@ class Run:
     def __init__(
         self,
         components: Components,
-        objective: Objective,
+        objective: Denoising,
         modules: dict[str, nn.Module],
         config: TrainingConfig,
         start: float,

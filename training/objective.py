@@ -2,8 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from hashlib import sha256
 
 import torch
 from torch import nn
@@ -11,11 +9,10 @@ from torch import nn
 from lora.errors import InvalidRequest, ModelError
 from lora.names import is_text
 from pipeline.families import Components
-from pipeline.text.conditioning import Conditioning, encode_plain
-from pipeline.text.tokens import tokenize
 from training.config import TrainingConfig
 from training.dataset import Example, data_sha256, pixels
-from training.inject import masked_ranks, rank_masks, switched_off
+from training.denoising import Denoising
+from training.inject import switched_off
 
 
 def adapted(components: Components, config: TrainingConfig) -> dict[str, nn.Module]:
@@ -24,11 +21,11 @@ def adapted(components: Components, config: TrainingConfig) -> dict[str, nn.Modu
     return {name: module for name, module in modules.items() if config.text_encoders or not is_text(name)}
 
 
-class Objective:
+class Objective(Denoising):
     """Pictures as latents and captions as embeddings, made once; and the loss of a random batch of them.
 
-    `prepared` is what an objective of the same pictures had made: it is taken as it is. Raises InvalidRequest for that
-    of others.
+    `given` is what an objective of the same pictures had `prepared`: it is taken as it is. Raises InvalidRequest for
+    that of others.
     """
 
     def __init__(
@@ -36,17 +33,12 @@ class Objective:
         components: Components,
         examples: Sequence[Example],
         config: TrainingConfig,
-        prepared: dict | None = None,
+        given: dict | None = None,
     ):
         if not examples:
             raise InvalidRequest("images", None, "at least one picture")
-        if components.inpaints:
-            raise ModelError("A model that was trained to paint into pictures cannot be adapted; its base can.")
-        self.components, self.config = components, config
-        self.noise = components.family.noising(components.scheduler_config)
-        self.side = config.resolution or components.side
-        if self.side % components.vae_scale_factor:
-            raise InvalidRequest("resolution", self.side, f"a multiple of {components.vae_scale_factor}")
+        captions = (text for e in examples for text in e.captions)
+        super().__init__(components, captions, config, None if given is None else given["texts"])
         pictures = pixels([e.picture for e in examples], self.side)
         paired = any(e.before for e in examples)
         if paired and not config.preserve_noisiest:
@@ -54,31 +46,19 @@ class Objective:
         before = pixels([e.before or e.picture for e in examples], self.side) if paired else pictures
         shown = pictures if torch.equal(pictures, before) else torch.cat([pictures, before])
         self.sha256 = data_sha256(shown, examples)
-        self.base = fingerprint(components.denoiser)
-        if prepared is not None:
-            self._refuse_others(prepared)
-        self.encoded = encode_pictures(components, shown) if prepared is None else prepared["latents"]
-        self.encoded = self.encoded.to(components.device)
+        if given is not None:
+            self.refuse_others(given)
+        encoded = encode_pictures(components, shown) if given is None else given["latents"]
+        self.encoded = encoded.to(components.device)
         self.latents, self.before = self.encoded[: len(examples)], self.encoded[-len(examples) :]
         # The noisiest step at which the style is learnt: a sampler comes to it by the base's predictions.
         self.switch = math.ceil(self.noise.config.num_train_timesteps * (1 - config.preserve_noisiest)) - 1
-        # Row 0 is the empty caption.
-        self.texts = list(dict.fromkeys(("", *(text for e in examples for text in e.captions))))
         row = {text: i for i, text in enumerate(self.texts)}
         self.rows = [[row[text] for text in e.captions] for e in examples]
-        # All of one length: a batch holds any of them.
-        self.chunks = max(len(tokenize(components.tokenizers, text).chunks[0]) for text in self.texts)
-        self.embedded = None if config.text_encoders else self._embedded(prepared)
 
     def prepared(self) -> dict:
-        """What took time to make, as tensors and text: the same for each objective of these pictures on this base."""
-        texts = None if self.embedded is None else (self.embedded.hidden, self.embedded.pooled)
-        return {"data": self.sha256, "base": self.base, "latents": self.encoded, "texts": texts}
-
-    def _refuse_others(self, prepared: dict) -> None:
-        for field, key, now in (("images", "data", self.sha256), ("base", "base", self.base)):
-            if prepared[key] != now:
-                raise InvalidRequest(field, "another", "that of the checkpoint that is to go on")
+        """With the pictures before."""
+        return super().prepared() | {"latents": self.encoded}
 
     def loss(self, rng: torch.Generator) -> torch.Tensor:
         """Mean weighted squared error over a random batch, a scalar with gradient."""
@@ -117,43 +97,6 @@ class Objective:
         learnt = (steps <= self.switch)[:, None, None, None]
         return torch.where(learnt, latents, before), torch.where(learnt, noise + shift, noise)
 
-    def predict(self, noisy: torch.Tensor, steps: torch.Tensor, rows: list[int]) -> torch.Tensor:
-        """What the denoiser says of noisy latents N x C x h x w at their time steps, under the captions in `rows`."""
-        components, device = self.components, noisy.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            texts = self.conditioning(rows)
-            hidden, dtype = texts.hidden, components.denoiser.dtype
-            pooled = None if texts.pooled is None else texts.pooled.to(dtype)
-            masks = rank_masks(steps, self.noise.config.num_train_timesteps, self.config)
-            with masked_ranks(components.denoiser, masks):
-                return components.family.predict(components, noisy, steps, hidden.to(dtype), pooled).float()
-
-    def conditioning(self, rows: list[int]) -> Conditioning:
-        """The captions in `rows`, encoded."""
-        if self.embedded is None:
-            return encode_captions(self.components, [self.texts[row] for row in rows], self.chunks)
-        hidden, pooled = self.embedded.hidden, self.embedded.pooled
-        return Conditioning(hidden[rows], None if pooled is None else pooled[rows])
-
-    @torch.no_grad()
-    def _embedded(self, prepared: dict | None) -> Conditioning:
-        if prepared is not None:
-            hidden, some = prepared["texts"]
-            device = self.components.device
-            return Conditioning(hidden.to(device), None if some is None else some.to(device))
-        lots = [self.texts[i : i + 64] for i in range(0, len(self.texts), 64)]
-        parts = [encode_captions(self.components, lot, self.chunks) for lot in lots]
-        pooled = [part.pooled for part in parts if part.pooled is not None]
-        return Conditioning(torch.cat([part.hidden for part in parts]), torch.cat(pooled) if pooled else None)
-
-
-def fingerprint(module: nn.Module) -> str:
-    """Hash of the first numbers of each parameter: tells one trained base from another without reading all of it."""
-    digest = sha256()
-    for parameter in module.parameters():
-        digest.update(parameter.detach().flatten()[:256].float().cpu().numpy().tobytes())
-    return digest.hexdigest()
-
 
 def snr_weights(alphas: torch.Tensor, kind: str, gamma: float | None) -> torch.Tensor:
     """Min-SNR weights of time steps with cumulated `alphas`, shape as theirs (Hang et al. 2023, arXiv:2303.09556).
@@ -178,13 +121,3 @@ def encode_pictures(components: Components, pictures: torch.Tensor) -> torch.Ten
     if not torch.isfinite(result).all():
         raise ModelError("The autoencoder's numbers run out of range in float16; load it in float32.")
     return result
-
-
-def encode_captions(components: Components, texts: Sequence[str], chunks: int) -> Conditioning:
-    """Captions as the painter encodes its prompts, the empty one as it does an empty negative prompt."""
-    encoded = encode_plain(components, texts, chunks)
-    if not components.zero_empty_negative:
-        return encoded
-    said = torch.tensor([float(bool(text)) for text in texts], device=encoded.hidden.device)
-    pooled = None if encoded.pooled is None else encoded.pooled * said[:, None]
-    return replace(encoded, hidden=encoded.hidden * said[:, None, None], pooled=pooled)

@@ -12,6 +12,8 @@ Run the stages in this order; each resumes from its last checkpoint in the work 
     python -m assets.recipe.judge         a classifier of real icons                  1 hour
     python -m assets.recipe.evaluate      the table of the model card                 20 minutes
     python -m assets.recipe.few           what is learnt from few pictures            2 hours
+    python -m assets.recipe.turbo train      few steps without guidance                1 hour
+    python -m assets.recipe.turbo measure    what that comes to                        30 minutes
     python -m assets.recipe.contact       concepts x styles on one sheet              2 minutes
 
 The times are those of a processor that multiplies bfloat16 (AVX-512 BF16, AMX). On others all runs in float32, which

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from assets.recipe.adapters import paint
 from assets.recipe.common import ADAPTERS, MODEL, ROOT
 from assets.recipe.data import SIZE, held_out, slug
+from assets.recipe.styles import STYLES
 
 LABEL = 14
 CONCEPTS = (
@@ -60,7 +61,7 @@ def main() -> None:
     pipe = StableDiffusionXLPipeline.from_pretrained(args.base, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     heads = [concept + (" *" if held_out(slug(concept)) else "") for concept in args.concepts]
-    found = sorted(args.adapters.glob("*.safetensors"))
+    found = sorted(path for path in args.adapters.glob("*.safetensors") if path.stem in STYLES)
     sheet(list(rows(pipe, args.concepts, found, args.weights)), heads).save(args.output)
 
 

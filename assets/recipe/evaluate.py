@@ -12,7 +12,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from hashlib import sha256
 from itertools import chain, pairwise, product
@@ -21,17 +21,32 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import StableDiffusionXLPipeline
+from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 from tqdm import tqdm
 
 from assets.recipe.base import JOINED
 from assets.recipe.common import ADAPTERS, MODEL, ROOT, mixed, quick
 from assets.recipe.data import SIZE, concepts, held_out
 from assets.recipe.judge import LOOKS, to_input, trained
+from assets.recipe.styles import STYLES
+from pipeline.sampling import schedulers
 
 STEPS, GUIDANCE, RESCALE, BATCH = 30, 3.0, 0.7, 16
 UNKNOWN = "zorblax quuvil"
+# Adapters by their ids or files, and their weights.
 Mix = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How pictures are painted: `scheduler` is a preset of the app."""
+
+    steps: int = STEPS
+    guidance: float = GUIDANCE
+    scheduler: str = "Euler"
+
+
+USUAL = Way()
 
 
 @dataclass(frozen=True)
@@ -55,16 +70,27 @@ def pipeline() -> StableDiffusionXLPipeline:
     return pipe
 
 
-def paint(path: Path, mix: Mix, prompts: list[str], seeds: list[int]) -> None:
+def scheduler(preset: str):
+    """A preset of the app, on the model's own noise."""
+    return schedulers.make(preset, EulerDiscreteScheduler.load_config(MODEL, subfolder="scheduler"))
+
+
+def file_of(adapter: str) -> Path:
+    """A shipped adapter by its id, any other by its path."""
+    return Path(adapter) if adapter.endswith(".safetensors") else ADAPTERS / f"{adapter}.safetensors"
+
+
+def paint(path: Path, mix: Mix, prompts: list[str], seeds: list[int], way: Way = USUAL) -> None:
     """One picture for each prompt, kept in a file: N x 128 x 128 x 3, uint8."""
-    pipe = pipeline()
-    for name, _ in mix:
-        pipe.load_lora_weights(ADAPTERS, weight_name=f"{name}.safetensors", adapter_name=name)
+    pipe, files = pipeline(), [file_of(adapter) for adapter, _ in mix]
+    for file in files:
+        pipe.load_lora_weights(file.parent, weight_name=file.name, adapter_name=file.stem)
     if mix:
-        pipe.set_adapters(*map(list, zip(*mix)))
+        pipe.set_adapters([file.stem for file in files], [weight for _, weight in mix])
+    pipe.scheduler = scheduler(way.scheduler)
     rng = [torch.Generator().manual_seed(seed) for seed in seeds]
     with mixed():
-        out = pipe(prompts, num_inference_steps=STEPS, guidance_scale=GUIDANCE, guidance_rescale=RESCALE,
+        out = pipe(prompts, num_inference_steps=way.steps, guidance_scale=way.guidance, guidance_rescale=RESCALE,
                    generator=rng, output_type="np")  # fmt: skip
     if mix:
         pipe.unload_lora_weights()
@@ -80,25 +106,24 @@ class Painter:
         self.folder, self.pool, self.begun = work / "evaluation", ProcessPoolExecutor(processes), {}
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def begin(self, prompts: Sequence[str], mix: Mix = ()) -> dict[Path, Future | None]:
+    def begin(self, prompts: Sequence[str], mix: Mix = (), way: Way = USUAL) -> dict[Path, Future | None]:
         """The batches' files, number i from seed i, each with the work on it if it was not there. Does not wait."""
-        files = [MODEL / "unet" / "diffusion_pytorch_model.safetensors"]
-        files += [ADAPTERS / f"{name}.safetensors" for name, _ in mix]
-        weights = [digest(file) for file in files]
+        unet = MODEL / "unet" / "diffusion_pytorch_model.safetensors"
+        weights = [digest(unet), *((digest(file_of(adapter)), weight) for adapter, weight in mix)]
         paths = []
         for start in range(0, len(prompts), BATCH):
             part = list(prompts[start : start + BATCH])
-            key = sha256(json.dumps([weights, mix, part, start]).encode()).hexdigest()[:24]
+            key = sha256(json.dumps([weights, part, start, astuple(way)]).encode()).hexdigest()[:24]
             paths.append(path := self.folder / f"{key}.npy")
             if path not in self.begun and not path.exists():
                 seeds = list(range(start, start + len(part)))
-                self.begun[path] = self.pool.submit(paint, path, mix, part, seeds)
+                self.begun[path] = self.pool.submit(paint, path, mix, part, seeds, way)
         return {path: self.begun.get(path) for path in paths}
 
-    def __call__(self, prompts: Sequence[str], mix: Mix = ()) -> np.ndarray:
+    def __call__(self, prompts: Sequence[str], mix: Mix = (), way: Way = USUAL) -> np.ndarray:
         """Pictures of all prompts, number i from seed i."""
-        parts = self.begin(prompts, mix)
-        for job in tqdm(parts.values(), desc=" + ".join(f"{n} {w:g}" for n, w in mix) or "base", unit="batch"):
+        parts, what = self.begin(prompts, mix, way), " + ".join(f"{file_of(name).stem} {w:g}" for name, w in mix)
+        for job in tqdm(parts.values(), desc=f"{what or 'base'}, {way.steps} steps", unit="batch"):
             if job:
                 job.result()
         return np.concatenate([np.load(path) for path in parts])
@@ -117,7 +142,7 @@ class Bench:
         self.paint = Painter(work, processes)
         labels = {icon.name: icon.label.lower() for icon in concepts(work)}
         self.labels = [labels[name] for name in self.names]
-        self.adapters = sorted(path.stem for path in ADAPTERS.glob("*.safetensors"))
+        self.adapters = sorted(path.stem for path in ADAPTERS.glob("*.safetensors") if path.stem in STYLES)
         order = sorted(range(len(self.names)), key=lambda i: sha256(self.names[i].encode()).hexdigest())
         self.shuffled = order
         self.held_out = [i for i in order if held_out(self.names[i])][:styled]

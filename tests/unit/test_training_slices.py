@@ -20,6 +20,7 @@ from training import (
     TrainingSlice,
     TrainingState,
     TrainingStep,
+    denoising,
     objective,
     prolonged,
     slices,
@@ -152,12 +153,12 @@ def test_a_slice_that_is_closed_loses_only_itself(sdxl):
 
 def test_what_takes_time_to_prepare_is_prepared_once(sdxl, monkeypatch):
     components, config, calls = Components.of(sdxl), TrainingConfig(**FAST), []
-    for name in ("encode_pictures", "encode_captions"):
-        real = getattr(objective, name)
+    for where, name in ((denoising, "encode_captions"), (objective, "encode_pictures")):
+        real = getattr(where, name)
         spy = lambda *args, name=name, real=real: calls.append(name) or real(*args)  # noqa: E731
-        monkeypatch.setattr(f"training.objective.{name}", spy)
+        monkeypatch.setattr(where, name, spy)
     *_, first = sliced(components, config)
-    assert calls == ["encode_pictures", "encode_captions"]
+    assert calls == ["encode_captions", "encode_pictures"]
     *_, second = sliced(components, config, first.data)
     assert len(calls) == 2 and second.step == 2
 
