@@ -126,7 +126,7 @@ def start(log: Path, **settings: object) -> Server:
         process.wait()
 
     server = Server(f"http://127.0.0.1:{port}", log, process=process)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while True:
         try:
             httpx.get(server.url)

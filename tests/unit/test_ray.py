@@ -68,7 +68,7 @@ def worker(cluster, profile):
     return RayWorker(cluster, ModelFacts.of(profile))
 
 
-def wait(true, seconds: float = 60.0) -> None:
+def wait(true, seconds: float = 180.0) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
@@ -210,7 +210,7 @@ def test_a_replica_that_goes_is_followed_and_its_job_comes_to_the_same(worker, l
                 sizes.add(queue.at_once)
         return items, sizes
 
-    items, sizes = asyncio.run(asyncio.wait_for(paint(), 120))
+    items, sizes = asyncio.run(asyncio.wait_for(paint(), 240))
     assert [type(item) for item in items].count(Restarted) == 1 and sizes == {REPLICAS - 1, REPLICAS}
     assert items[-1].images == wanted and [i.image for i in items if isinstance(i, Finished)] == [0]
     again = items[[type(item) for item in items].index(Restarted) + 1 :]
@@ -236,7 +236,7 @@ def test_where_all_are_gone_whoever_waits_is_told_and_others_are_refused_with_a_
                 queue.leave(ticket)
             assert {place.place async for place in queue.wait(waits)} == {1} and not queue.stalled
 
-    asyncio.run(asyncio.wait_for(gone(), 120))
+    asyncio.run(asyncio.wait_for(gone(), 240))
 
 
 def test_a_front_that_begins_anew_finds_the_replicas_that_are_there(worker, profile, settings, local, request_for):
