@@ -14,6 +14,7 @@ Run the stages in this order; each resumes from its last checkpoint in the work 
     python -m assets.recipe.few           what is learnt from few pictures            2 hours
     python -m assets.recipe.turbo train      few steps without guidance                1 hour
     python -m assets.recipe.turbo measure    what that comes to                        30 minutes
+    python -m assets.recipe.decoder train    256 px from the same latents              up to 4 hours; not shipped
     python -m assets.recipe.contact       concepts x styles on one sheet              2 minutes
 
 The times are those of a processor that multiplies bfloat16 (AVX-512 BF16, AMX). On others all runs in float32, which

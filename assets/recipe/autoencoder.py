@@ -14,7 +14,7 @@ from diffusers import AutoencoderTiny
 from PIL import Image
 
 from assets.recipe.common import MODEL, Average, Clock, arguments, load, mixed, save
-from assets.recipe.data import SETS, over, read
+from assets.recipe.data import SETS, SIZE, over, read
 
 CROP, BATCH, PEAK = 64, 8, 2e-3
 # Most noise a latent (deviation 1) is decoded through: it smooths the latent space, so that the denoiser's small errors
@@ -30,16 +30,16 @@ CONFIG = dict(
 )
 
 
-def background(rng: np.random.Generator) -> np.ndarray:
-    """White, a flat colour, or a gradient between two: 128 x 128 x 3, float 0..255."""
+def background(rng: np.random.Generator, size: int = SIZE) -> np.ndarray:
+    """White, a flat colour, or a gradient between two: size x size x 3, float 0..255."""
     kind = rng.random()
     if kind < 0.5:
-        return np.full((128, 128, 3), 255, np.float32)
+        return np.full((size, size, 3), 255, np.float32)
     first, second = rng.integers(0, 256, (2, 3)).astype(np.float32)
     if kind < 0.8:
-        return np.broadcast_to(first, (128, 128, 3))
-    ramp = np.linspace(0, 1, 128, dtype=np.float32).reshape(-1, 1, 1)
-    return np.broadcast_to(first * ramp + second * (1 - ramp), (128, 128, 3))
+        return np.broadcast_to(first, (size, size, 3))
+    ramp = np.linspace(0, 1, size, dtype=np.float32).reshape(-1, 1, 1)
+    return np.broadcast_to(first * ramp + second * (1 - ramp), (size, size, 3))
 
 
 def crops(pictures: list[np.ndarray], rng: np.random.Generator, count: int) -> torch.Tensor:

@@ -1,9 +1,9 @@
-"""Fetch the icon sets and the words for them, and draw every icon once at 128 px.
+"""Fetch the icon sets and the words for them, and draw every icon once.
 
-    python -m assets.recipe.data [--work DIR]
+    python -m assets.recipe.data [--work DIR] [--size 128]
 
-Writes `images/SET.npy` (uint8, N x 128 x 128 x 4, straight alpha) and `index.json`:
-`{"SET": [{"name", "label", "tags", "group"}, ...]}` in the order of the images.
+Writes `images/SET.npy` (uint8, N x 128 x 128 x 4, straight alpha), `images-SIZE/SET.npy` of another size, and
+`index.json`: `{"SET": [{"name", "label", "tags", "group"}, ...]}` in the order of the images.
 """
 
 import io
@@ -13,7 +13,7 @@ import subprocess
 import unicodedata
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -81,17 +81,17 @@ def words(folder: Path) -> dict[str, Icon]:
     }
 
 
-def draw(svg: str) -> np.ndarray:
-    """SVG source -> RGBA pixels, uint8, SIZE x SIZE x 4."""
+def draw(svg: str, size: int = SIZE) -> np.ndarray:
+    """SVG source -> RGBA pixels, uint8, size x size x 4."""
     import resvg_py
 
-    with Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=SIZE, height=SIZE)))) as image:
-        square = Image.new("RGBA", (SIZE, SIZE))
-        square.paste(image, ((SIZE - image.width) // 2, (SIZE - image.height) // 2))
+    with Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size)))) as image:
+        square = Image.new("RGBA", (size, size))
+        square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
         return np.asarray(square)
 
 
-def draw_set(name: str, icons: dict, names: list[str], out: Path) -> None:
+def draw_set(name: str, icons: dict, names: list[str], out: Path, size: int) -> None:
     """Draw one set in two processes and store it."""
     width, height = icons.get("width", 16), icons.get("height", 16)
 
@@ -101,13 +101,20 @@ def draw_set(name: str, icons: dict, names: list[str], out: Path) -> None:
         return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" color="#222">{body["body"]}</svg>'
 
     with ProcessPoolExecutor(2) as pool:
-        pictures = list(pool.map(draw, [source(n) for n in names], chunksize=32))
+        pictures = list(pool.map(partial(draw, size=size), [source(n) for n in names], chunksize=32))
     np.save(out / f"{name}.npy", np.stack(pictures))
 
 
+def drawn(work: Path, size: int) -> Path:
+    """Where the pictures of a size are."""
+    return work / ("images" if size == SIZE else f"images-{size}")
+
+
 def main() -> None:
-    args = arguments(__doc__, minutes=0).parse_args()
-    packages, out = args.work / "packages", args.work / "images"
+    parser = arguments(__doc__, minutes=0)
+    parser.add_argument("--size", type=int, default=SIZE, help="pixels a side")
+    args = parser.parse_args()
+    packages, out = args.work / "packages", drawn(args.work, args.size)
     packages.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     known, index = words(packages), {}
@@ -121,19 +128,19 @@ def main() -> None:
             vars(known.get(n) or flat.get(n.replace("-", "")) or Icon(n, n.replace("-", " "), (), -1)) for n in names
         ]
         if not (out / f"{name}.npy").exists():
-            draw_set(name, icons, names, out)
+            draw_set(name, icons, names, out, args.size)
         print(f"{name:30s} {len(names):5d} pictures", flush=True)
     (args.work / "index.json").write_text(json.dumps(index))
 
 
 @lru_cache
-def read(work: Path) -> dict[str, tuple[list[Icon], np.ndarray]]:
+def read(work: Path, size: int = SIZE) -> dict[str, tuple[list[Icon], np.ndarray]]:
     """What `main` wrote: set -> (icons, memory-mapped pictures)."""
     index = json.loads((work / "index.json").read_text())
     return {
         name: (
             [Icon(i["name"], i["label"], tuple(i["tags"]), i["group"]) for i in icons],
-            np.load(work / "images" / f"{name}.npy", mmap_mode="r"),
+            np.load(drawn(work, size) / f"{name}.npy", mmap_mode="r"),
         )
         for name, icons in index.items()
     }
