@@ -51,11 +51,16 @@ def settings():
 @pytest.fixture(scope="module")
 def cluster(profile, settings):
     import ray
+    from ray import serve
 
     from serving.cluster import connect, deployed
 
     connect(settings)
-    yield deployed(settings, profile)
+    made = deployed(settings, profile)
+    yield made
+    # Else its router goes on in a thread of this process, and complains that nobody is there.
+    made.handle.shutdown()
+    serve.shutdown()
     ray.shutdown()
 
 
@@ -246,6 +251,7 @@ def test_a_front_that_begins_anew_finds_the_replicas_that_are_there(worker, prof
     before = sorted(process.pid for process in processes())
     again = RayWorker(deployed(settings, profile), worker.facts)
     assert painted(again, request_for())[-1].images == painted(local, request_for())[-1].images
+    again._cluster.handle.shutdown()
     assert sorted(process.pid for process in processes()) == before
 
 
