@@ -153,8 +153,8 @@ def most(settings: Settings) -> int:
 
 def running() -> int:
     """How many replicas can be called now."""
-    found = serve.status().applications.get(APP)
-    return sum(each.replica_states.get(ReplicaState.RUNNING, 0) for each in found.deployments.values()) if found else 0
+    there = serve.status().applications.get(APP)
+    return sum(each.replica_states.get(ReplicaState.RUNNING, 0) for each in there.deployments.values()) if there else 0
 
 
 def by_queue(context: AutoscalingContext) -> tuple[float, dict[str, Any]]:

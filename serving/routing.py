@@ -5,7 +5,7 @@ same answers.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 # Bytes of adapters that a replica is taken to keep; the least recently used ones go first.
@@ -26,7 +26,6 @@ class Replica:
 
     on: str | None = None
     adapters: OrderedDict[str, int] = field(default_factory=OrderedDict)
-    bytes: int = 0
     used: int = 0
 
     def lacks(self, mix: Mix) -> int:
@@ -37,11 +36,22 @@ class Replica:
         """Put a mix on; of the adapters that it does not need the least recently used go where `room` is short."""
         self.on = mix.digest
         for name, size in mix.adapters:
-            if self.adapters.pop(name, None) is None:
-                self.bytes += size
             self.adapters[name] = size
-        while self.bytes > room and len(self.adapters) > len(mix.adapters):
-            self.bytes -= self.adapters.popitem(last=False)[1]
+            self.adapters.move_to_end(name)
+        for _ in give_way(self.adapters, room, len(mix.adapters)):
+            pass
+
+
+def give_way(sizes: OrderedDict[str, int], room: int, needed: int) -> Iterator[str]:
+    """Take out, and yield, the least recently used where their bytes are above `room`, but none of the last `needed`.
+
+    Whoever keeps adapters keeps to it, so that the account of a replica's is true.
+    """
+    total = sum(sizes.values())
+    while total > room and len(sizes) > needed:
+        name, size = sizes.popitem(last=False)
+        total -= size
+        yield name
 
 
 class Routing:

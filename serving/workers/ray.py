@@ -28,7 +28,7 @@ from pipeline.facts import ModelFacts
 from pipeline.request.request import GenerationRequest
 from serving.cluster import Cluster
 from serving.queue import FairQueue
-from serving.routing import ROOM, Mix
+from serving.routing import ROOM, Mix, give_way
 from serving.stream import End, Inbox
 from serving.workers.base import Restarted
 from serving.workers.replica import Begun, Job
@@ -131,17 +131,22 @@ class SentFiles:
 
     def __init__(self, room: int):
         self._room = room
-        self._there: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self._there: dict[str, Any] = {}
+        self._sizes: OrderedDict[str, int] = OrderedDict()
 
     async def references(self, adapters: dict[str, Adapter]) -> dict[str, Any]:
         """Of the files of adapters, by their hashes. Raises UnreadableAdapter."""
+        # Kept here: while one is read, another call may let others go.
+        references = {}
         for name, adapter in adapters.items():
             if name not in self._there:
-                self._there[name] = await asyncio.to_thread(_put, adapter), adapter.size
-            self._there.move_to_end(name)
-        while sum(size for _, size in self._there.values()) > self._room and len(self._there) > len(adapters):
-            self._there.popitem(last=False)
-        return {name: self._there[name][0] for name in adapters}
+                self._there[name] = await asyncio.to_thread(_put, adapter)
+            references[name] = self._there[name]
+            self._sizes[name] = adapter.size
+            self._sizes.move_to_end(name)
+        for name in give_way(self._sizes, self._room, len(adapters)):
+            del self._there[name]
+        return references
 
 
 def _put(adapter: Adapter) -> Any:

@@ -20,7 +20,7 @@ from pipeline.engine import Engine
 from pipeline.profiles import ModelProfile
 from pipeline.request.request import GenerationRequest
 from pipeline.upscaling.upscalers import Upscalers
-from serving.routing import ROOM, Mix
+from serving.routing import ROOM, Mix, give_way
 from serving.workers.local import LocalWorker, as_data
 from training import TrainingSlice
 
@@ -134,8 +134,8 @@ class AdapterFiles:
         for name in job.files:
             self._sizes.move_to_end(name)
         moved = sum(self._sizes[name] for name in lacking)
-        while sum(self._sizes.values()) > self._room and len(self._sizes) > len(job.files):
-            rmtree(self._folder / self._sizes.popitem(last=False)[0])
+        for name in give_way(self._sizes, self._room, len(job.files)):
+            rmtree(self._folder / name)
         return moved
 
     def local(self, adapter: Adapter) -> Adapter:
