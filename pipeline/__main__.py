@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 OTHERWISE = ("prompt", "adapters")
 # What is allowed depends on the model, which is not loaded to tell it.
 MODELS_OWN = {
-    "width": "pixels, a multiple of 8: 64 to 256 with embedded, 512 to 1536 with sdxl",
+    "width": "pixels, a multiple of 8: 64 to 256 with embedded, 384 to 768 with laptop, 512 to 1536 with sdxl",
     "height": "pixels, as width",
     "scheduler": "a sampler and its schedule, such as 'DPM++ 2M Karras'; any other word is answered with all there are",
-    "clip_skip": "text layers left out: 0 to 2 with embedded, 0 to 10 with sdxl",
+    "clip_skip": "text layers left out: 0 to 2 with embedded, 0 to 10 with laptop, 0 to 10 with sdxl",
     **{
         name: f"pixels of {side} that are painted beyond image at that end, a multiple of 8; of the rest there must be "
-        "64 with embedded, 512 with sdxl"
+        "64 with embedded, 384 with laptop, 512 with sdxl"
         for side, ends in OUTPAINTED.items()
         for name in ends
     },
@@ -75,7 +75,7 @@ def parser(table: Sequence[Field] = FIELDS) -> argparse.ArgumentParser:
     out.add_argument("--wildcards-dir", type=Path, default=None, help=lists)
     networks = "folder of .safetensors upscalers for --hires-upscaler (default: none)"
     out.add_argument("--upscalers-dir", type=Path, default=None, help=networks)
-    out.add_argument("--profile", default="", help="embedded, sdxl or custom (default: by hardware)")
+    out.add_argument("--profile", default="", help="embedded, laptop, sdxl or custom (default: by hardware)")
     base = "folder or repository of an SDXL or SD 1.5 model (default: the profile's)"
     out.add_argument("--base-model", default="", help=base)
     out.add_argument("--threads", type=int, help=f"CPU threads, 0 to {MAX_THREADS}; 0 is torch's choice (default: "

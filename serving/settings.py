@@ -1,7 +1,7 @@
 """The one reader of the environment. Only app.py makes a `Settings`."""
 
 from collections.abc import Mapping
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    profile: Literal["", "embedded", "sdxl", "custom"] = ""
+    profile: Literal["", "embedded", "laptop", "sdxl", "custom"] = ""
     base_model: str = ""
     adapters_dir: Path | None = None
     wildcards_dir: Path | None = None
@@ -107,6 +107,17 @@ class Settings(BaseSettings):
     def address(self) -> str:
         """The network interface to listen on."""
         return self.host or ("0.0.0.0" if self.space_id else "127.0.0.1")
+
+    @property
+    def only_here(self) -> bool:
+        """Whether it can be reached from this machine alone, and by no proxy of which it was told."""
+        if self.space_id or self.allowed_hosts or self.trusted_proxies:
+            return False
+        bare = self.address.removeprefix("[").removesuffix("]")
+        try:
+            return ip_address(bare).is_loopback
+        except ValueError:
+            return bare.lower() == "localhost"
 
     @field_validator("trusted_proxies")
     @classmethod

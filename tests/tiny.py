@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderTiny,
+    DEISMultistepScheduler,
     EulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPImageProcessor, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 
 def tokenizer(folder: Path, pad: str = "<|endoftext|>") -> CLIPTokenizer:
@@ -87,4 +89,23 @@ def tiny_sd15(folder: Path) -> Path:
     StableDiffusionPipeline(
         vae(4), encoder, words, unet, noise, None, None, requires_safety_checker=False
     ).save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def tiny_sdxs(folder: Path) -> Path:
+    """Format of SDXS: as SD 1.5, but a UNet without a middle and a tiny autoencoder, for one step of DEIS."""
+    torch.manual_seed(2)
+    words = tokenizer(folder / "t1")
+    unet = UNet2DConditionModel(
+        in_channels=4, out_channels=4, layers_per_block=1, block_out_channels=(16, 32, 32), norm_num_groups=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"), mid_block_type=None,
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), sample_size=SIDE >> 3,
+        cross_attention_dim=16, attention_head_dim=4,
+    )  # fmt: skip
+    small = AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4)
+    noise = DEISMultistepScheduler(**NOISE, timestep_spacing="trailing")
+    StableDiffusionPipeline(
+        small, CLIPTextModel(text_config(words, 16)), words, unet, noise, None, CLIPImageProcessor(),
+        requires_safety_checker=False,
+    ).save_pretrained(folder / "model")  # fmt: skip
     return folder / "model"

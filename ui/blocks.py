@@ -29,6 +29,7 @@ from ui.pages.common.theme import PAGES, theme
 from ui.pages.common.widget import keyboard, shared_script
 from ui.pages.compare.page import add_compare_page
 from ui.pages.history.page import add_history_page
+from ui.pages.paint.offer import add_offer
 from ui.pages.paint.wiring import add_paint_page
 from ui.pages.train.page import add_train_page
 from ui.web.app import app_arguments, style_routes, training_routes
@@ -96,6 +97,7 @@ def build(
         with gr.Tabs(elem_id="pages") as tabs:
             with gr.Tab("Paint", id="paint"):
                 page = add_paint_page(service, jobs, history, tabs)
+                add_offer(service.profile, settings)
             with gr.Tab("Compare", id="compare") as tab:
                 add_compare_page(service, jobs, history, page.fields, (tabs, tab))
             if trainings:

@@ -104,11 +104,22 @@ class Family(ABC):
     # What a model of the family is made of.
 
     def load(
-        self, base: str, dtype: torch.dtype, device: torch.device, variant: str | None = None, vae: str = ""
+        self,
+        base: str,
+        dtype: torch.dtype,
+        device: torch.device,
+        variant: str | None = None,
+        vae: str = "",
+        revision: str | None = None,
     ) -> Components:
-        """Read the weights of a folder or repository, with the `vae` of another one. Raises OSError, ValueError."""
+        """Read the weights of a folder, or of a repository at that `revision`, with the `vae` of another one.
+
+        Raises OSError, ValueError.
+        """
         other = {"vae": diffusers.AutoencoderKL.from_pretrained(vae, dtype=dtype, use_safetensors=True)} if vae else {}
-        pipe = DiffusionPipeline.from_pretrained(base, dtype=dtype, use_safetensors=True, variant=variant, **other)
+        pipe = DiffusionPipeline.from_pretrained(
+            base, dtype=dtype, use_safetensors=True, variant=variant, revision=revision, **other
+        )
         # A VAE that overflows in float16 says so.
         if getattr(pipe.vae.config, "force_upcast", False) and dtype == torch.float16 and not vae:
             pipe.vae.float()
@@ -131,21 +142,22 @@ class Family(ABC):
             dtype=denoiser.dtype,
         )
 
-    def describe(self, base: str) -> Components:
-        """The parts of a folder or repository on the "meta" device: configs and tokenizers are read, no weight is.
+    def describe(self, base: str, revision: str | None = None) -> Components:
+        """The parts of a folder, or of a repository at that `revision`, on the "meta" device: configs and tokenizers
+        are read, no weight is.
 
         Raises OSError, ValueError.
         """
-        index = DiffusionPipeline.load_config(base)
+        index = DiffusionPipeline.load_config(base, revision=revision)
         names = [name for pair in self.encoders for name in pair]
-        parts = {name: _described(base, name, *index[name]) for name in (*names, self.denoiser, "vae")}
+        parts = {name: _described(base, revision, name, *index[name]) for name in (*names, self.denoiser, "vae")}
         return Components(
             family=self,
             tokenizers=tuple(parts[tokenizer] for tokenizer, _ in self.encoders),
             text_encoders=tuple(parts[encoder] for _, encoder in self.encoders),
             denoiser=parts[self.denoiser],
             vae=parts["vae"],
-            scheduler_config=dict(DDPMScheduler.load_config(base, subfolder="scheduler")),
+            scheduler_config=dict(DDPMScheduler.load_config(base, subfolder="scheduler", revision=revision)),
             zero_empty_negative=bool(index.get("force_zeros_for_empty_prompt", False)),
             device=torch.device("meta"),
         )
@@ -155,7 +167,8 @@ class Family(ABC):
         denoiser, vae = (diffusers.AutoencoderKL.load_config(base, subfolder=part) for part in (self.denoiser, "vae"))
         noise = DDPMScheduler.load_config(base, subfolder="scheduler")
         layers = AutoConfig.from_pretrained(base, subfolder=self.encoders[0][1]).num_hidden_layers
-        scale = 2 ** (len(vae["block_out_channels"]) - 1)
+        # A tiny autoencoder's config may name those of its two halves alone.
+        scale = 2 ** (len(vae.get("block_out_channels") or vae["decoder_block_out_channels"]) - 1)
         side = denoiser.get("sample_size", 64) * scale
         return Limits(
             **self.sampling(noise), scheduler="Euler", width=side, height=side,
@@ -270,15 +283,16 @@ def registered() -> tuple[Family, ...]:
     return tuple(_REGISTERED.values())
 
 
-def _described(base: str, name: str, library: str, class_name: str) -> Any:
+def _described(base: str, revision: str | None, name: str, library: str, class_name: str) -> Any:
     """A part of a model without its weights: a tokenizer whole, a model on the "meta" device."""
     kind = getattr(diffusers if library == "diffusers" else transformers, class_name)
+    where: dict[str, Any] = {"subfolder": name, "revision": revision}
     if not issubclass(kind, nn.Module):
-        return kind.from_pretrained(base, subfolder=name)
+        return kind.from_pretrained(base, **where)
     with torch.device("meta"):
         if issubclass(kind, PreTrainedModel):
-            return kind(kind.config_class.from_pretrained(base, subfolder=name)).eval()
-        return kind.from_config(kind.load_config(base, subfolder=name)).eval()
+            return kind(kind.config_class.from_pretrained(base, **where)).eval()
+        return kind.from_config(kind.load_config(base, **where)).eval()
 
 
 def unscaled(vae: Any, latents: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from lora.errors import InvalidRequest, ModelError, TooLong, shown
 from pipeline.request.limits import MAX_STEPS, SEEDS, Limits
 from pipeline.text.variants import MAX_CHARACTERS
 
-PROFILES = ("embedded", "sdxl", "custom")
+PROFILES = ("embedded", "laptop", "sdxl", "custom")
 
 
 def text(field: str, value: object, empty: bool = True) -> str:

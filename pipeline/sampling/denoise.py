@@ -103,5 +103,7 @@ def _clean(scheduler, out) -> torch.Tensor:
     """The clean latents that the scheduler just foresaw; those that keep none give the noisy ones."""
     if (clean := getattr(out, "pred_original_sample", None)) is not None:
         return clean
-    history = getattr(scheduler, "model_outputs", None)
+    # What DEIS remembers is the noise.
+    deis = getattr(scheduler, "config", {}).get("algorithm_type") == "deis"
+    history = None if deis else getattr(scheduler, "model_outputs", None)
     return history[-1] if history and history[-1] is not None else out.prev_sample

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lora.errors import AtelierError
 from pipeline.__main__ import MODELS_OWN, parser, request_values, run
-from pipeline.profiles import EMBEDDED_PROFILE, SDXL_PROFILE
+from pipeline.profiles import EMBEDDED_PROFILE, LAPTOP_PROFILE, SDXL_PROFILE
 from pipeline.request.fields import schemas
 from pipeline.request.request import FIELDS, Limits
 from tests.adapters import library_with
@@ -63,7 +63,7 @@ def test_every_option_tells_what_it_is_what_is_allowed_and_what_is_taken_without
     assert offered["steps"] == "1 to 150 (default: the model's own)" and "(default: 0.6)" in offered["strength"]
     assert "(default: 1)" in offered["num_images"] and "-2 to 2" in offered["adapter"]
     assert "0 to 1024" in offered["threads"]
-    for profile in (EMBEDDED_PROFILE, SDXL_PROFILE):
+    for profile in (EMBEDDED_PROFILE, LAPTOP_PROFILE, SDXL_PROFILE):
         limits = profile.limits
         assert f"{limits.size_min} to {limits.size_max} with {profile.name}" in offered["width"]
         assert f"0 to {limits.clip_skip_max} with {profile.name}" in offered["clip_skip"]

@@ -43,7 +43,7 @@ def test_values_are_typed_and_empty_ones_count_as_unset(monkeypatch, tmp_path):
         ("HUB_TIMEOUT", "0", "greater than 0"),
         ("STYLES_MB", "0", "greater than or equal to 1"),
         ("STYLES_PER_OWNER", "0", "greater than or equal to 1"),
-        ("PROFILE", "sd3", "'embedded', 'sdxl' or 'custom'"),
+        ("PROFILE", "sd3", "'embedded', 'laptop', 'sdxl' or 'custom'"),
         ("LOG_LEVEL", "LOUD", "'DEBUG'"),
         ("ADAPTERS_DIR", "/no/such/folder", "not a folder"),
         ("WILDCARDS_DIR", "/no/such/folder", "not a folder"),
