@@ -1,10 +1,38 @@
 """What a style is: plain frozen data, without torch."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from lora.names import is_text
+
+MAX_FEW_STEPS, MAX_GUIDANCE, MAX_PRESETS, MAX_PRESET = 16, 30.0, 8, 40
+
+
+@dataclass(frozen=True)
+class FewSteps:
+    """How an adapter that was distilled to few steps paints.
+
+    `schedulers` are names of presets, the best first; at a guidance scale of 1 there is none.
+    """
+
+    steps: int
+    schedulers: tuple[str, ...]
+    guidance_scale: float = 1.0
+
+    @classmethod
+    def of(cls, said: object) -> Self | None:
+        """The same from JSON of a stranger's; None for what says no such thing, or numbers that nobody paints with."""
+        if not isinstance(said, dict):
+            return None
+        steps, guidance, names = said.get("steps", 0), said.get("guidance_scale", -1), said.get("schedulers", ())
+        if type(steps) is not int or type(guidance) not in (int, float) or not isinstance(names, list):
+            return None
+        good = [n for n in names[:MAX_PRESETS] if isinstance(n, str) and 0 < len(n) <= MAX_PRESET and n.isprintable()]
+        if not good or not 1 <= steps <= MAX_FEW_STEPS or not 0 <= guidance <= MAX_GUIDANCE:
+            return None
+        return cls(steps, tuple(good), float(guidance))
 
 
 @dataclass(frozen=True)
@@ -15,7 +43,8 @@ class Adapter:
     without the header, as they are and as its metadata says; `parameters` counts its numbers, `size` its bytes;
     `triggers` are the words that it was trained with; `source` is "built-in", "folder", "upload", "kept" or, from the
     Hub, "owner/repo@commit"; `added` is when the file was written, in seconds since 1970. `words` are those that it
-    teaches the text encoders, each with the number of its vectors; an `embedding` has nothing else.
+    teaches the text encoders, each with the number of its vectors; an `embedding` has nothing else. `few_steps` is
+    how it paints in few steps, where it is no style: as the file says, or as is known of it.
     """
 
     id: str
@@ -34,6 +63,7 @@ class Adapter:
     words: tuple[tuple[str, int], ...] = ()
     embedding: bool = False
     tensor_hashes: tuple[str, ...] = ()
+    few_steps: FewSteps | None = None
 
     def public(self) -> dict:
         """What callers may know: everything but where the files are."""
@@ -51,6 +81,7 @@ class Adapter:
             "added": round(self.added),
             "kind": "embedding" if self.embedding else "adapter",
             "words": [word for word, _ in self.words],
+            "few_steps": self.few_steps and asdict(self.few_steps),
         }
 
 
@@ -116,14 +147,22 @@ def combined(mix: AdapterMix) -> AdapterMix:
 def normalized(mix: AdapterMix) -> tuple[AdapterMix, float]:
     """The mix with all weights scaled down so that their sizes add up to at most 1, and the factor (1: unchanged).
 
-    Many adapters at full weight push the numbers where the model never was, and the picture burns.
+    Many adapters at full weight push the numbers where the model never was, and the picture burns. One of few steps
+    stays as it is and is not counted: a model paints in few steps with all of it, and it was made to be under others.
     """
-    total = math.fsum(max(map(abs, use.weights)) for use in mix)
+    total = _total(mix)
     if total <= 1:
         return mix, 1.0
     return tuple(
-        replace(use, weight=use.weights[0] / total, text_weight=use.weights[1] / total) for use in mix
-    ), 1 / total
+        use if use.adapter.few_steps
+        else replace(use, weight=use.weights[0] / total, text_weight=use.weights[1] / total)
+        for use in mix
+    ), 1 / total  # fmt: skip
+
+
+def _total(mix: AdapterMix) -> float:
+    """The sizes of the weights of all but those of few steps."""
+    return math.fsum(max(map(abs, use.weights)) for use in mix if not use.adapter.few_steps)
 
 
 # Of the weights' sizes together. One adapter is trained for 1; from about here on the changes of several add up to
@@ -134,10 +173,10 @@ BURNS = 1.5
 def warnings(mix: AdapterMix) -> list[str]:
     """In words, what is likely to spoil the picture: at some step the sizes of the weights add up to more than BURNS.
 
-    A normalised mix never does.
+    A normalised mix never does, and those of few steps are not counted.
     """
     uses = combined(mix)
-    totals = [math.fsum(max(map(abs, u.weights)) for u in uses if u.active(start)) for start in {u.start for u in uses}]
+    totals = [_total(tuple(use for use in uses if use.active(start))) for start in {use.start for use in uses}]
     if (most := max(totals, default=0.0)) <= BURNS:
         return []
     return [

@@ -9,16 +9,20 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from lora.adapter import FewSteps
 from lora.embeddings import Vectors, misfit, read_embedding
 from lora.errors import UnreadableAdapter
 from lora.files import hashes, read
 from lora.formats import AdapterFile, Deltas, read_adapter
 from lora.names import Layer, Shapes, is_text
+from lora.offers import BY_CONTENT
 
 EXAMPLES, TAGS, MAX_TEXT = 5, 12, 300
 # Names that are searched for a family's marks: a file has them in every block.
 MOST_NAMES = 3000
 CROSS_ATTENTION = re.compile(r"attn2[._]to_[kv]$")
+# What `training.distill` writes and `few_steps` reads.
+FEW_STEPS = "atelier.few_steps"
 TRAINING = (
     "modelspec.author", "modelspec.date", "modelspec.license", "modelspec.resolution", "ss_network_module",
     "ss_num_train_images", "ss_num_epochs", "ss_steps", "ss_max_train_steps", "ss_learning_rate", "ss_optimizer",
@@ -289,6 +293,16 @@ def triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """The words that it was trained to follow, as its metadata gives them."""
     words = one_line(metadata.get("modelspec.trigger_phrase", "")).split(",")
     return tuple(word.strip() for word in words if word.strip())
+
+
+def few_steps(metadata: Mapping[str, str], sha256: str = "") -> FewSteps | None:
+    """How it says that it paints in few steps, or is known to by its hash, if it does."""
+    if sha256 in BY_CONTENT:
+        return BY_CONTENT[sha256].few_steps
+    try:
+        return FewSteps.of(json.loads(metadata.get(FEW_STEPS, "null")))
+    except (ValueError, RecursionError):
+        return None
 
 
 def training(metadata: Mapping[str, str]) -> dict[str, str]:

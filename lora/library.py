@@ -21,6 +21,7 @@ from lora.inspection import (
     FamilyMarks,
     Verdict,
     embedding_file,
+    few_steps,
     inspect,
     judge_embedding,
     one_line,
@@ -54,13 +55,10 @@ class Received:
     def public(self) -> dict:
         """For callers: the verdict, with the `id` that a request can name, or None."""
         adapter = self.adapter
+        told = ("name", "source", "licence", "kind", "triggers", "few_steps")
         return self.verdict.public() | {
             "id": adapter.id if self.verdict.fits else None,
-            "name": adapter.name,
-            "source": adapter.source,
-            "licence": adapter.licence,
-            "kind": adapter.public()["kind"],
-            "triggers": list(adapter.triggers),
+            **{name: value for name, value in adapter.public().items() if name in told},
         }
 
 
@@ -307,4 +305,5 @@ def adapter_of(
         description=one_line(file.metadata.get("modelspec.description", "")),
         words=words,
         embedding=not file.deltas,
+        few_steps=few_steps(file.metadata, whole) if file.deltas else None,
     )

@@ -249,7 +249,7 @@ class GenerationService:
 
     def tiers(self, session: str | None = "") -> list[dict]:
         """The speed tiers of this model, few-step ones among them for the adapters that the session can use."""
-        return tiers(self.facts.limits, self.library.all(session))
+        return tiers(self.facts.limits, self.library.all(session), self.profile.base, self.library.file_bytes)
 
     def schedule(self, scheduler: object, steps: object) -> dict:
         """The noise levels of a preset, for drawing. Raises AtelierError."""

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lora.adapter import Adapter
+from lora.adapter import Adapter, FewSteps
 from lora.errors import StyleNotKept, StylesError, UnknownStyle, shown
 from lora.files import CONFIG
 from lora.inspection import trained
@@ -71,7 +71,7 @@ class Styles:
 
         Raises StyleNotKept.
         """
-        facts = {name: asdict(style)[name] for name in FACTS}
+        facts = {name: asdict(style)[name] for name in (*FACTS, "few_steps")}
         try:
             details = facts | {"origin": style.source, "training": trained(style.path)}
             return self.find(owner, self.store.add(owner, style, details))
@@ -161,6 +161,8 @@ def _in_words() -> Iterator[None]:
 def _kept(row: sqlite3.Row, folder: Path) -> KeptStyle:
     told, files = json.loads(row["details"]), tuple(json.loads(row["files"]))
     facts: dict[str, Any] = {name: _frozen(told[name]) for name in FACTS}
+    # Older rows do not have it.
+    facts["few_steps"] = FewSteps.of(told.get("few_steps"))
     path = folder / f"{row['id']}.safetensors"
     adapter = Adapter(row["id"], row["name"], path, row["sha256"], source="kept", added=row["created"], **facts)
     return KeptStyle(adapter, row["owner"], row["created"], told["origin"], told["training"], files)

@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lora.adapter import FewSteps
 from lora.errors import InvalidRequest
+from lora.inspection import FEW_STEPS
 from pipeline.families import Components
 from pipeline.sampling.denoise import rescaled
 from training.beside import Beside
@@ -30,6 +32,10 @@ from training.denoising import Denoising
 from training.export import TrainedAdapter
 from training.inject import quick_attention
 from training.loop import TrainingStep, train
+
+# Presets that go straight from where they are, as it has learnt, the best first. Where the base's own spacing is
+# trailing there is "DDIM" alone.
+SCHEDULERS = ("TCD", "DDIM SGM uniform", "DDIM")
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,9 @@ def distill(
         for event in train(components, (), config, checkpoint, paint and paint_without, objective):
             if isinstance(event, TrainedAdapter):
                 hint = f"{config.few_steps} steps, guidance scale 1, scheduler TCD or DDIM with trailing spacing"
-                event = dataclasses.replace(event, metadata=event.metadata | {"modelspec.usage_hint": hint})
+                said = json.dumps(dataclasses.asdict(FewSteps(config.few_steps, SCHEDULERS)))
+                words = {"modelspec.usage_hint": hint, FEW_STEPS: said}
+                event = dataclasses.replace(event, metadata=event.metadata | words)
             yield event
     finally:
         objective.beside.take_off()

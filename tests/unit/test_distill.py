@@ -1,6 +1,7 @@
 """An adapter for few steps, learnt from the base itself, on tiny random models of both formats."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
 from PIL import Image
 
+from lora.adapter import FewSteps
 from lora.errors import InvalidRequest
-from lora.library import Library
+from lora.library import Library, describe
 from pipeline.engine import Engine
 from pipeline.profiles import load_profile
 from pipeline.request.request import GenerationRequest
@@ -19,7 +21,7 @@ from training import Components, TrainedAdapter, TrainingStep
 from training.__main__ import parser, run
 from training.beside import Beside
 from training.config import DistillationConfig
-from training.distill import Distillation, Recorded, distill, landed, read_prompts
+from training.distill import SCHEDULERS, Distillation, Recorded, distill, landed, read_prompts
 
 PROMPTS = ["red apple", "cat", "a cat and a red apple"]
 FAST = dict(
@@ -171,6 +173,10 @@ def test_the_file_loads_and_the_base_is_untouched(family, options, request, tmp_
     pipe.unload_lora_weights()
     assert not torch.allclose(loaded, base, atol=1e-4) and torch.allclose(loaded, expected, atol=1e-5)
     assert adapter.metadata["modelspec.usage_hint"].startswith("2 steps, guidance scale 1")
+    assert json.loads(adapter.metadata["atelier.few_steps"]) == {
+        "steps": 2, "schedulers": ["TCD", "DDIM SGM uniform", "DDIM"], "guidance_scale": 1,
+    }  # fmt: skip
+    assert describe(path, "folder").few_steps == FewSteps(2, SCHEDULERS)
     assert adapter.metadata["ss_steps"] == "6" and adapter.metadata["modelspec.trigger_phrase"] == ""
 
 

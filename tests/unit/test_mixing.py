@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lora.adapter import AdapterUse, combined, normalized, warnings
+from lora.adapter import AdapterUse, FewSteps, combined, normalized, warnings
 from lora.composition import Composer, KnownAdapter
 from lora.deltas import FullDelta, LoraDelta, merge_into, merged
 from lora.errors import InvalidRequest, UnfitAdapter, UnreadableAdapter
@@ -81,6 +81,13 @@ def test_equal_mixes_have_one_form_and_normalising_ends_at_one(model):
     mix, factor = normalized((AdapterUse(ink, -1.5), AdapterUse(gloss, 0.5, 2.5)))
     assert factor == 0.25 and [use.weights for use in mix] == [(-0.375, -0.375), (0.125, 0.625)]
     assert normalized(mix) == (mix, 1.0)
+
+
+def test_one_of_few_steps_is_no_style_and_does_not_burn(model):
+    ink, turbo = model[2].find("ink"), replace(model[2].find("gloss"), few_steps=FewSteps(4, ("TCD",)))
+    assert warnings((AdapterUse(turbo), AdapterUse(ink))) == [] and warnings((AdapterUse(turbo), AdapterUse(ink, 1.6)))
+    halved = AdapterUse(turbo), AdapterUse(ink, 1.0, 1.0)
+    assert normalized((AdapterUse(turbo), AdapterUse(ink, 2.0))) == (halved, 0.5)
 
 
 def test_a_mix_that_tends_to_burn_is_said(model):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lora.adapter import Adapter
+from lora.adapter import Adapter, FewSteps
 from lora.errors import StyleNotKept, StylesError, UnknownAdapter, UnknownStyle
 from lora.files import CONFIG
 from lora.library import Library, describe
@@ -25,7 +25,8 @@ from tests.unit.test_history import ROOT, noise, png
 
 A, B = owner_hash("a" * 43), owner_hash("b" * 43)
 SAID = {"modelspec.title": "Ink", "modelspec.trigger_phrase": "ink style", "modelspec.license": "CC0-1.0",
-        "ss_steps": "500", "ss_learning_rate": "0.001"}  # fmt: skip
+        "ss_steps": "500", "ss_learning_rate": "0.001",
+        "atelier.few_steps": '{"steps": 4, "schedulers": ["TCD"], "guidance_scale": 1}'}  # fmt: skip
 
 
 def style(folder: Path, seed: int = 1, width: int = 8) -> Adapter:
@@ -80,6 +81,7 @@ def test_what_was_kept_is_there_after_a_restart_bit_for_bit(opened, tmp_path, da
     mine, told = kept.adapter, again.public(kept)
     assert mine.path.read_bytes() == content and mine.sha256 == brought.sha256 and mine.source == "kept"
     assert (mine.name, mine.rank, mine.triggers, mine.licence) == ("Ink 1", 2, ("ink style",), "CC0-1.0")
+    assert mine.few_steps == brought.few_steps == FewSteps(4, ("TCD",))
     assert (mine.tensor_hashes, mine.size, mine.words) == (brought.tensor_hashes, brought.size, ())
     assert told["training"]["ss_steps"] == "500" and told["origin"] == "upload" and told["preview"] is None
     assert len(mine.id) == 22 and mine.id != brought.id

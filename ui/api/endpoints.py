@@ -71,7 +71,11 @@ def add_endpoints(service: GenerationService, history: History) -> None:
         return service.schedule(scheduler, steps)
 
     def tiers(request: gr.Request) -> list[dict]:
-        """List the speed tiers: name, about, the values of a request that they set, and the adapter that they need."""
+        """List the speed tiers: name, about, the values of a request that they set, and the adapter that they need.
+
+        One with an `offer` has none yet: /inspect_adapter with the offer's repo_id fetches it for this session, and its
+        id is the adapter. The offer tells licence and bytes of that file.
+        """
         return service.tiers(request.session_hash)
 
     def sizes() -> list[dict]:

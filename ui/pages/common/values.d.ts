@@ -25,6 +25,8 @@ interface Style extends Partial<Verdict> {
   share?: number;
   /** An embedding is a word of the prompt. */
   kind?: "adapter" | "embedding";
+  /** How one that was distilled says that it paints in few steps. */
+  few_steps?: { steps: number; schedulers: string[]; guidance_scale: number } | null;
   words?: string[];
   /** Of one that this browser keeps: where it came from, what it says of its training, the addresses of its files. */
   origin?: string;
@@ -193,12 +195,22 @@ type PaintJob = Job &
     | ({ status: "done" } & Painted)
   );
 
-/** Steps, sampler and guidance that go together, and the adapter that they need. */
+/** Steps, sampler and guidance that go together, and the adapter that they need, or where it can be had. */
 interface Tier {
   name: string;
   about: string;
   values: Record<string, unknown>;
   adapter: StyleUse | null;
+  offer: Offer | null;
+}
+
+/** An adapter on the Hub, with the address of its card. */
+interface Offer {
+  repo_id: string;
+  licence: string;
+  bytes: number;
+  sha256: string;
+  url: string;
 }
 
 interface Painted extends Details {

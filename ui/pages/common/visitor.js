@@ -56,6 +56,7 @@
     view: () => {},
     act: async () => "",
     wear: async () => "",
+    bring: async () => "",
     dress: async () => "",
     runs: (job) => RUNNING.includes(job?.status ?? "empty"),
     recall: (name) => {

@@ -69,6 +69,8 @@ interface Window {
     act(items: PictureItem | PictureItem[], what: Act): Promise<string>;
     /** Put a style on at weight 1, one that was kept a moment ago too; gives in words what went wrong, or "". */
     wear(id: string): Promise<string>;
+    /** Fetch a style of the Hub for this visit and put it on; gives in words what went wrong, or "". */
+    bring(repo_id: string): Promise<string>;
     /** Give a style that this browser keeps a picture of its history; gives in words what went wrong, or "". */
     dress(id: string, item: PictureItem): Promise<string>;
     /** All that can be put on, by their ids. */

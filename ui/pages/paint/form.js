@@ -36,18 +36,61 @@ function chip(name) {
   return node;
 }
 
+/** @returns {StyleUse[]} */
+const uses = () => values().adapters ?? [];
+
+// The adapter of a tier: one that is offered by what is in its file, for a visitor may have it from elsewhere.
+/** @param {Tier} tier @returns {StyleUse[]} */
+function own({ adapter, offer }) {
+  if (!offer) return adapter ? [adapter] : [];
+  const there = [...(atelier.styles?.values() ?? [])].find((style) => style.sha256 === offer.sha256);
+  return there ? [{ id: there.id, weight: 1 }] : [];
+}
+
+// Those that are on and belong to some tier.
+function ofTiers() {
+  const theirs = given.tiers.flatMap(own).map((use) => use.id);
+  return uses().filter((use) => theirs.includes(use.id));
+}
+
+// What has to be fetched before.
+/** @param {Tier} tier */
+const lacking = (tier) => (own(tier).length ? null : tier.offer);
+/** @param {StyleUse[]} some */
+const ids = (some) => some.map((use) => use.id);
+
 /** @param {Tier} tier */
 function tierOn(tier) {
-  const on = (values().adapters ?? []).map((/** @type {StyleUse} */ use) => use.id);
-  return (
-    Object.entries(tier.values).every(([name, value]) => same(values()[name], value)) && (!tier.adapter || on.includes(tier.adapter.id))
-  );
+  const alike = Object.entries(tier.values).every(([name, value]) => same(values()[name], value));
+  return alike && !lacking(tier) && same(ids(ofTiers()), ids(own(tier)));
 }
 
 /** @param {Tier} tier */
 function choose(tier) {
-  const others = (values().adapters ?? []).filter((/** @type {StyleUse} */ use) => use.id !== tier.adapter?.id);
-  set({ ...tier.values, ...(tier.adapter ? { adapters: [...others, tier.adapter] } : {}) });
+  const others = ofTiers();
+  set({ ...tier.values, adapters: [...uses().filter((use) => !others.includes(use)), ...own(tier)] });
+}
+
+/** @param {Offer} offer */
+const inShort = (offer) => `${offer.url.replace("https://", "")}, ${Math.round(offer.bytes / 1e6)} MB, licence ${offer.licence}`;
+
+// The one that was pressed last: who waits for a file may want another before it comes.
+/** @type {Tier} */
+let wanted;
+
+/** @param {Tier} tier @param {HTMLElement} node */
+async function take(tier, node) {
+  wanted = tier;
+  const offer = lacking(tier);
+  if (!offer) return choose(tier);
+  if (node.getAttribute("aria-busy") === "true") return;
+  node.setAttribute("aria-busy", "true");
+  notify(part("say"), `Fetching ${tier.name}: ${inShort(offer)} …`);
+  const wrong = await atelier.bring(offer.repo_id);
+  node.setAttribute("aria-busy", "false");
+  const other = lacking(tier) ? "What came is not the file that is offered." : "";
+  notify(part("say"), wrong || other);
+  if (!lacking(tier)) choose(wanted);
 }
 
 const showPresets = named({
@@ -58,9 +101,17 @@ const showPresets = named({
   take: (kept) => set({ ...Object.fromEntries(changed().map((name) => [name, given.fields[name].usual])), ...kept }),
 });
 
+/** @param {Tier} tier @param {HTMLElement} node */
+function showTier(tier, node) {
+  const offer = lacking(tier);
+  node.setAttribute("aria-pressed", String(tierOn(tier)));
+  node.textContent = offer ? `${tier.name} ↓` : tier.name;
+  node.title = offer ? `${tier.about}. A click fetches its adapter for this visit: ${inShort(offer)}` : tier.about;
+}
+
 function show() {
   part("changed").replaceChildren(...changed().map(chip));
-  for (const [i, node] of tierChips.entries()) node.setAttribute("aria-pressed", String(tierOn(given.tiers[i])));
+  for (const [i, node] of tierChips.entries()) showTier(given.tiers[i], node);
   showPresets();
 }
 
@@ -79,8 +130,7 @@ function told() {
 }
 
 const tierChips = given.tiers.map((tier) => {
-  const node = press("chip", tier.name, () => choose(tier));
-  node.title = tier.about;
+  const node = press("chip", tier.name, () => take(tier, node));
   return node;
 });
 part("tiers").append(...tierChips);

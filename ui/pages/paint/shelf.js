@@ -20,6 +20,9 @@ const ORDERS = {
 const shared = new Set(given.styles.map((style) => style.id));
 /** @type {typeof globalThis.isOwn} */
 const isOwn = (style) => !shared.has(style.id) && !["built-in", "folder"].includes(style.source ?? "");
+// What belongs to a speed tier is no style; it has a row while it is on.
+/** @param {Style} style */
+const isTool = (style) => style.source === "built-in" && Boolean(style.few_steps);
 const favourites = new Set(/** @type {string[]} */ (atelier.recall("favourite-styles") ?? []));
 /** @type {Record<string, number>} */
 const uses = atelier.recall("style-uses") ?? {};
@@ -94,7 +97,7 @@ const styleShelf = ({ known, isOn, toggle, manage }) => {
     const words = search.value.trim().toLowerCase().split(/\s+/);
     const found = [...known.values()].filter((style) => {
       const text = [style.name, style.id, ...style.triggers, style.description].join(" ").toLowerCase();
-      return FILTERS[filter.value][1](style) && words.every((word) => text.includes(word));
+      return !isTool(style) && FILTERS[filter.value][1](style) && words.every((word) => text.includes(word));
     });
     found.sort(ORDERS[order.value][1]);
     part("cards").replaceChildren(...found.map((style) => card(style, toggle, manage)));

@@ -10,6 +10,10 @@ let mix = copied();
 const before = new Map();
 let asked = 0;
 let noticed = "";
+// How long a large file may take to come.
+const LONGEST = 600000;
+// Who waits for a style of the Hub is told in words what went wrong, or "".
+let brought = (/** @type {string} */ _words) => {};
 
 /** @returns {StyleUse[]} */
 function copied() {
@@ -52,6 +56,7 @@ function tell(words) {
 
 /** @param {string} event @param {object} data @param {string} words */
 function ask(event, data, words) {
+  brought("Something else was asked for before it had come; try again.");
   asked += 1;
   tell(words);
   part("found").replaceChildren();
@@ -82,7 +87,7 @@ function answered() {
   if (answer?.event === "mine") return heard(answer);
   if (!answer || answer.number !== asked) return;
   tell(answer.error || "");
-  if (answer.error) return;
+  if (answer.error) return brought(answer.error);
   if (answer.event === "search") {
     part("found").replaceChildren(...answer.found.map(hit));
     if (!answer.found.length) tell("The Hub knows no style for this model by these words.");
@@ -92,7 +97,7 @@ function answered() {
   if (answer.event === "refresh") return refreshed(answer.styles);
   const { style } = answer;
   verdict.judge(style);
-  if (!style.id) return;
+  if (!style.id) return brought(style.reason ?? "It does not fit this model.");
   if (!known.has(style.id)) {
     known.set(style.id, style);
     shelf.lay();
@@ -102,6 +107,7 @@ function answered() {
   const id = became.get(style.id) ?? style.id;
   if (!row(id)) toggle(id);
   part("file").value = part("words").value = "";
+  brought("");
 }
 
 /** @param {Style[]} styles */
@@ -178,8 +184,14 @@ function hit(model) {
 /** @param {StyleUse} use */
 const sizeOf = (use) => Math.max(Math.abs(use.weight), Math.abs(use.text_weight ?? use.weight));
 
+// As in lora/adapter.py: a model paints in few steps with all of what makes it.
+/** @param {StyleUse} use */
+const isStyle = (use) => !known.get(use.id)?.few_steps;
+
 function warn() {
-  const total = published().reduce((sum, use) => sum + sizeOf(use), 0);
+  const total = published()
+    .filter(isStyle)
+    .reduce((sum, use) => sum + sizeOf(use), 0);
   const words = `The weights add up to ${total.toFixed(2)}; above ${given.burns_above} pictures tend to burn. `;
   part("burn").hidden = total <= given.burns_above;
   part("burn").replaceChildren(
@@ -194,7 +206,7 @@ function warn() {
 /** @param {number} total */
 function even(total) {
   const scaled = (/** @type {number} */ weight) => Number((weight / total).toFixed(2));
-  for (const use of mix.filter((use) => !use.muted)) {
+  for (const use of mix.filter((use) => !use.muted && isStyle(use))) {
     use.weight = scaled(use.weight);
     if (use.text_weight !== undefined) use.text_weight = scaled(use.text_weight);
   }
@@ -275,6 +287,12 @@ atelier.wear = async (id) => {
   toggle(id);
   return "";
 };
+atelier.bring = (repo_id) =>
+  new Promise((done) => {
+    ask("inspect", { repo_id }, `Asking the Hub for ${repo_id} …`);
+    brought = done;
+    setTimeout(done, LONGEST, "The connection was lost; please try again.");
+  });
 atelier.dress = async (id, item) => {
   const { error, kept } = await askKept("preview", { id, kept: item.id, picture: item.picture });
   if (kept) took(kept);
