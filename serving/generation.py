@@ -29,6 +29,7 @@ from pipeline.sampling.decode import encode_png
 from pipeline.sheet import sheet
 from pipeline.text.variants import Wildcards
 from serving.executor import BoundedExecutor
+from serving.live import LiveWishes, until
 from serving.picture_decoder import PictureDecoder
 from serving.queue import FairQueue, Ticket
 from serving.received import Uploads, check_size, uploaded
@@ -84,6 +85,7 @@ class GenerationService:
         self.decoder = PictureDecoder(judging=credentials is not None)
         self.credentials = credentials
         self.styles = styles
+        self.live_wishes: LiveWishes[Update] = LiveWishes()
 
     @asynccontextmanager
     async def following(self, app: object = None) -> AsyncIterator[None]:
@@ -119,6 +121,38 @@ class GenerationService:
                     if update.images:
                         entry.done()
                     yield update
+
+    async def live(
+        self, values: Mapping, key: object, session: str | None, page: bool = False
+    ) -> AsyncGenerator[Update]:
+        """Paint as `generate` does, but behind all others, and only until a newer wish of that key or session comes:
+        resting with its place, painting, and done or superseded. Raises AtelierError; closing it stops the painting.
+
+        What is done is remembered for `live_wishes.last(key)`.
+        """
+        if why := self.worker.no_live:
+            raise InvalidRequest("live_key", key, f"empty here: {why}")
+        with self.live_wishes.wish(key, session) as overtaken, self.request_log.entry("live", session, page) as entry:
+            request = self._request(await self._decoded(values, session), session)
+            self.request_log.asked(entry, request, self._shared())
+            seal = Seal(self.credentials, values.get("image"))
+            while not overtaken.is_set():
+                ticket = self.queue.enter(session, self.facts.expected_seconds(request), last=True)
+                async with aclosing(until(overtaken, self._painted(request, ticket, entry, seal))) as updates:
+                    async for update in updates:
+                        if update.details["status"] == "waiting":
+                            yield Update(update.details | {"status": "resting"})
+                        elif update.images:
+                            self.live_wishes.keep(key, update)
+                            yield update
+                            return
+                        elif self.queue.waiting:
+                            # Somebody has come: to them the engine goes, and all of this begins anew behind them.
+                            break
+                        else:
+                            yield update
+            entry.outcome = "superseded"
+            yield Update({"status": "superseded"})
 
     def estimate(self, values: Mapping, session: str | None) -> dict:
         """What a request comes to before it is sent: seconds, place in the queue. Raises AtelierError.
@@ -209,7 +243,9 @@ class GenerationService:
                 yield Update({"status": "waiting", **asdict(place), **self.queue.stalled})
             entry.lap(stage)
             stage = "painted"
-            async with aclosing(self.worker.paint(request, self._apart)) as news:
+            # What gives way to others hears of them at each step.
+            apart = (lambda: 0.0) if ticket.last else self._apart
+            async with aclosing(self.worker.paint(request, apart)) as news:
                 begun = {"status": "painting", "image": 0, "images": request.num_images, "step": 0,
                          "steps": request.total_steps, "preview": None}  # fmt: skip
                 update, again = Update(begun), {}

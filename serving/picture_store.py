@@ -195,10 +195,10 @@ def number_of(name: str) -> int:
     return int(Path(name).stem.rpartition("-")[2])
 
 
-def thumbnail(png: bytes) -> bytes:
-    """A small WebP file of a PNG file of ours, with its marks."""
+def thumbnail(png: bytes, side: int = THUMBNAIL, quality: int = 80) -> bytes:
+    """A WebP file of a PNG file of ours, of `side` pixels at the most, with its marks."""
     image, small = Image.open(io.BytesIO(png), formats=("PNG",)), io.BytesIO()
     xmp = image.info.get("xmp", packet())
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    image.convert("RGB").save(small, "WEBP", quality=80, xmp=xmp)
+    image.thumbnail((side, side))
+    image.convert("RGB").save(small, "WEBP", quality=quality, xmp=xmp)
     return small.getvalue()

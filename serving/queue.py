@@ -28,13 +28,16 @@ job_name: ContextVar[str] = ContextVar("job", default="")
 
 @dataclass(eq=False)
 class Ticket:
-    """One job: who sent it, how many seconds it should run, and since when it has run; why it will not, if so."""
+    """One job: who sent it, how many seconds it should run, and since when it has run; why it will not, if so; and
+    whether it comes `last`, behind all that are not.
+    """
 
     session: str | None
     seconds: float
     address: str = ""
     job: str = ""
     refused: str = ""
+    last: bool = False
     turn: asyncio.Event = field(default_factory=asyncio.Event)
     since: float | None = None
 
@@ -54,6 +57,8 @@ class FairQueue:
     one stands before those that had a turn since it came and behind all others, so that nobody starves. Before that it
     is the same for addresses, so that many sessions of one have the turns of one; and where all places are taken,
     whose address has most of them gives one up for whose has fewer.
+
+    Behind all of these stand, in the order in which they came, jobs that may rest for as long as others have any.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class FairQueue:
         self._seconds = 0.0
         # The first that wait, with how many jobs and seconds are before each; None when that has changed.
         self._front: dict[Ticket, tuple[int, float]] | None = None
+        self._resting: list[Ticket] = []
         # When each should be done that runs, and all of these sorted.
         self._running: dict[Ticket, float] = {}
         self._ends: list[float] = []
@@ -88,12 +94,15 @@ class FairQueue:
         self.at_once, self._back_in = at_once, back_in
         self._advance()
 
-    def enter(self, session: str | None, seconds: float, again: bool = False) -> Ticket:
+    def enter(self, session: str | None, seconds: float, again: bool = False, last: bool = False) -> Ticket:
         """Join the queue; whoever enters must `leave`. Raises Busy when there is no place left, or no machine.
 
         `again`: a job of many parts has had a turn and stands behind all others for its next one. It is not refused,
-        for its first parts would be lost; there are no more of those than jobs that run.
+        for its first parts would be lost; there are no more of those than jobs that run. `last`: it stands behind all
+        others, those too that come after it, and takes no place of theirs.
         """
+        if last:
+            return self._rest_behind(session, seconds)
         if (bumped := self._admit(session, again)) is not None:
             self._refuse(bumped)
         line = self._lines.get(session)
@@ -129,7 +138,7 @@ class FairQueue:
     def shut(self) -> None:
         """Let nobody in from now on, and tell those who wait. Whoever runs goes on."""
         self._shut = True
-        for ticket in self._order:
+        for ticket in (*self._order, *self._resting):
             ticket.turn.set()
 
     @property
@@ -144,7 +153,7 @@ class FairQueue:
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait."""
+        """How many jobs wait; those that rest behind them do not count."""
         return self._order.waiting
 
     def sooner(self, session: str | None, job: str) -> None:
@@ -155,11 +164,15 @@ class FairQueue:
 
     def leave(self, ticket: Ticket) -> None:
         """Give the ticket back, whether its job has run or not; a second time does nothing."""
-        line = self._lines.get(ticket.session)
-        if line is None:
-            return
-        if ticket in self._running:
+        ran = ticket in self._running
+        if ran:
             del self._ends[bisect_left(self._ends, self._running.pop(ticket))]
+        if ticket in self._resting:
+            self._resting.remove(ticket)
+        line = None if ticket.last else self._lines.get(ticket.session)
+        if line is None:
+            return self._advance()
+        if ran:
             line.running -= 1
         elif ticket in line.jobs:
             with self._changing(line, -ticket.seconds):
@@ -177,6 +190,10 @@ class FairQueue:
         The place of the first `EXACT`, and of the next job of each address, is exact; that of others is estimated. The
         seconds before the first are added up, those before others taken from the mean.
         """
+        if ticket.last:
+            before_it = self._resting[: self._resting.index(ticket)]
+            seconds = self._seconds + sum(each.seconds for each in before_it)
+            return Position(self.waiting + len(before_it) + 1, self._expected(seconds))
         if self._front is None:
             self._front, before = {}, 0.0
             for i, each in enumerate(islice(self._order, EXACT)):
@@ -244,10 +261,26 @@ class FairQueue:
                 self._turns += 1
                 line.served = line.address.served = self._turns
             line.running += 1
-            ticket.since = self._clock()
-            self._running[ticket] = ticket.since + ticket.seconds
-            insort(self._ends, self._running[ticket])
-            ticket.turn.set()
+            self._begin(ticket)
+        while self._resting and not self.waiting and len(self._running) < self.at_once and not self._shut:
+            self._begin(self._resting.pop(0))
+
+    def _begin(self, ticket: Ticket) -> None:
+        ticket.since = self._clock()
+        self._running[ticket] = ticket.since + ticket.seconds
+        insort(self._ends, self._running[ticket])
+        ticket.turn.set()
+
+    def _rest_behind(self, session: str | None, seconds: float) -> Ticket:
+        if self._shut:
+            raise Busy(CLOSING)
+        ticket = Ticket(session, seconds, client_address.get(), job_name.get(), last=True)
+        of_address = sum(each.address == ticket.address for each in self._resting)
+        if len(self._resting) >= self.places or of_address >= self.places_per_session:
+            raise Busy(f"Too many are live at once; {come_back(self._rest() / max(1, self.at_once))}.")
+        self._resting.append(ticket)
+        self._advance()
+        return ticket
 
     def _admit(self, session: str | None, again: bool) -> Ticket | None:
         """The ticket that gives its place up for the one that enters, if one does. Raises Busy."""

@@ -26,6 +26,8 @@ class Worker(Protocol):
     """Paints, exports, trains. `places` jobs may run at once; whoever calls keeps to that. `facts` need no weights."""
 
     facts: ModelFacts
+    # Why pictures cannot follow here what is being changed, or "".
+    no_live: str
 
     @property
     def places(self) -> int:

@@ -33,6 +33,7 @@ class LocalWorker:
     """See base.Worker. `paint`, `export` and `train` are those of the engine, or stand around them."""
 
     places = 1
+    no_live = ""
 
     def __init__(
         self, engine: Engine, paint: Paint | None = None, export: Export | None = None, train: Train | None = None

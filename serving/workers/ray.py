@@ -46,6 +46,8 @@ class RayWorker:
     what has been told of it already. The same comes out.
     """
 
+    no_live = ""
+
     def __init__(self, cluster: Cluster, facts: ModelFacts):
         self.facts = facts
         self._cluster = cluster

@@ -22,6 +22,12 @@ class ZeroGpuWorker(LocalWorker):
     gradio's arrive: so errors come as data. Elsewhere `spaces.GPU` gives the functions back as they are.
     """
 
+    # It is released when a call ends, and to ask for it anew takes longer than a few steps.
+    no_live = (
+        "a GPU is lent here for each picture anew, out of its visitor's quota; a copy of this Space on a GPU of "
+        "its own has it"
+    )
+
     def __init__(self, engine: Engine):
         super().__init__(engine, gpu_generator(engine), gpu_export(engine), gpu_training(engine))
 

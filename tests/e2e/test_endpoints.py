@@ -19,7 +19,7 @@ PARAMETERS = (
     "prompt negative_prompt adapters width height steps guidance_scale scheduler seed num_images normalize_adapters "
     "image strength hires_scale hires_steps hires_strength hires_upscaler clip_skip guidance_rescale guidance_start "
     "guidance_end eta metadata owner dry_run mask mask_blur outpaint_left outpaint_right outpaint_top outpaint_bottom "
-    "variation_seed variation_strength tiling rng ensd"
+    "variation_seed variation_strength tiling rng ensd live_key"
 ).split()
 ENDPOINTS = (
     "generate adapters inspect_adapter search_adapters export_adapters tokenize queue schedule tiers sizes "

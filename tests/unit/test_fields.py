@@ -58,7 +58,7 @@ def test_a_row_is_a_parameter_of_the_endpoint_with_its_help(endpoint):
     assert taken["vae_tiling"].default is False and taken["vae_tiling"].annotation is bool
     assert taken["tiles"].default == 4 and taken["tiles"].annotation is int
     names = [*taken]
-    assert names[:3] == ["request", "prompt", "negative_prompt"] and names[-2:] == ["vae_tiling", "tiles"]
+    assert names[:3] == ["request", "prompt", "negative_prompt"] and names[-3:] == ["vae_tiling", "tiles", "live_key"]
     # For those who call by position: what came later stands behind what was there.
     assert names[names.index("metadata") :][:4] == ["metadata", "owner", "dry_run", "mask"]
     assert (

@@ -251,3 +251,52 @@ def test_a_session_that_goes_on_from_another_address_keeps_its_line():
     tickets = [enter(queue, address, "one") for address in ("1.1.1.1", "2.2.2.2", "1.1.1.1")]
     assert {ticket.address for ticket in tickets} == {"1.1.1.1"}
     assert served(queue, tickets) == tickets and not queue._served
+
+
+def test_what_comes_last_rests_while_anybody_else_has_a_job():
+    queue = FairQueue(3, 2)
+    running, live = queue.enter("a", 4), queue.enter("b", 1, last=True)
+    late, also = queue.enter("c", 2), queue.enter("d", 1, last=True)
+    assert queue.waiting == 1 and queue.status()["waiting"] == 1
+    assert [queue.place(ticket).place for ticket in (late, live, also)] == [1, 2, 3]
+    assert queue.place(also).expected_seconds == 7
+    assert served(queue, [running, late, live, also]) == [running, late, live, also]
+    assert queue.status() == {"waiting": 0, "running": 0, "expected_seconds": 0}
+
+
+def test_what_comes_last_takes_no_place_and_has_a_bound_of_its_own():
+    queue = FairQueue(3, 2)
+    running = queue.enter("a", 1)
+    client_address.set("one")
+    resting = [queue.enter("b", 1, last=True) for _ in range(2)]
+    with pytest.raises(Busy, match="live at once; try again in about"):
+        queue.enter("other", 1, last=True)
+    client_address.set("two")
+    resting.append(queue.enter("c", 1, last=True))
+    client_address.set("three")
+    with pytest.raises(Busy, match="live at once"):
+        queue.enter("d", 1, last=True)
+    waiting = [queue.enter(session, 1) for session in "xyz"]
+    with pytest.raises(Busy, match="All 3 places"):
+        queue.enter("w", 1)
+    # Whoever leaves before the turn comes is not waited for.
+    queue.leave(resting[0])
+    queue.leave(resting[0])
+    assert served(queue, [running, *waiting, *resting[1:]]) == [running, *waiting, *resting[1:]]
+    client_address.set("")
+
+
+def test_what_comes_last_hears_that_the_queue_is_shut():
+    queue = FairQueue(3, 2)
+    queue.enter("a", 1)
+    live = queue.enter("b", 1, last=True)
+
+    async def wait():
+        queue.shut()
+        async for _ in queue.wait(live):
+            pass
+
+    with pytest.raises(Busy, match="restarting"):
+        asyncio.run(wait())
+    with pytest.raises(Busy, match="restarting"):
+        queue.enter("b", 1, last=True)

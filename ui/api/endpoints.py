@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
+from inspect import Parameter
 from secrets import token_urlsafe
 
 import gradio as gr
@@ -31,6 +32,9 @@ OWN_VALUES = {
     "owner": "32 to 128 random letters, digits, - and _, in whose history the pictures are kept, without it none are; "
     "adapters may be what /my_styles lists for it",
     "dry_run": 'only tell {"expected_seconds", "place": 0 where it would begin at once, "starts_in": seconds}',
+    "live_key": "16 to 128 letters, digits, - and _ that you make up: pictures follow what you change. A newer call "
+    'with it ends the older one within a step, by {"status": "superseded"}; it stands behind all others, "resting" '
+    "while these have jobs, and nothing is kept",
 }
 # Our own queue decides who waits; gradio's own queue only passes on.
 UNLIMITED = {"concurrency_limit": None, "queue": True}
@@ -134,7 +138,7 @@ def generate_endpoint(service: GenerationService, history: History, table: Seque
 
     async def generate(request: gr.Request, *given: object) -> AsyncGenerator[tuple[list[dict], dict]]:
         values = dict(zip(names, given))
-        owner, dry_run = (values.pop(name) for name in OWN_VALUES)
+        owner, dry_run, live_key = (values.pop(name) for name in OWN_VALUES)
         keeper = owner_hash(owner) if owner != "" else ""
         if keeper:
             await service.lend(keeper, request.session_hash)
@@ -145,7 +149,11 @@ def generate_endpoint(service: GenerationService, history: History, table: Seque
         # What is done is kept at once: whoever stops the rest of a batch has it.
         job = token_urlsafe(16)
         done: list[bytes] = []
-        async with aclosing(service.generate(values, request.session_hash)) as updates:
+        if live_key != "":
+            keeper, painted = "", service.live(values, live_key, request.session_hash)
+        else:
+            painted = service.generate(values, request.session_hash)
+        async with aclosing(painted) as updates:
             async for update in updates:
                 files = await picture_files(update.images, update.details.get("seeds", []))
                 if keeper and update.finished:
@@ -157,7 +165,10 @@ def generate_endpoint(service: GenerationService, history: History, table: Seque
 
     limits = service.facts.limits
     instead = {"negative_prompt": service.profile.negative_prompt, "adapters": service.default_adapters}
-    names = parameters(generate, own, [parameter(field, limits, instead) for field in table])
+    shared = [parameter(field, limits, instead) for field in table]
+    # Behind all that was there before it.
+    live = Parameter("live_key", Parameter.POSITIONAL_OR_KEYWORD, default="", annotation=str)
+    names = parameters(generate, own, [*shared, live])
     words = {name: schema["description"] for name, schema in schemas(limits, tuple(table)).items()} | OWN_VALUES
     about = 'Paint a prompt. Streams {"status": "waiting" | "painting", ...}, then the pictures and their details.'
     generate.__doc__ = "\n".join([about, "", "Args:", *(f"    {name}: {said}" for name, said in words.items())])

@@ -143,6 +143,7 @@ interface Job {
     | "cell"
     | "training"
     | "sampling"
+    | "live"
     | "done"
     | "stopped"
     | "failed"
@@ -193,6 +194,7 @@ type PaintJob = Job &
     | ({ status: "waiting" } & Waiting)
     | ({ status: "painting"; image: number; images: number } & Step)
     | ({ status: "done" } & Painted)
+    | ({ status: "live"; picture: string; key: string } & Painted)
   );
 
 /** Steps, sampler and guidance that go together, and the adapter that they need, or where it can be had. */
@@ -332,6 +334,9 @@ interface SheetAnswer extends Answer {
 interface TrainAnswer extends Answer {
   view?: TrainJob;
 }
+
+/** What came of a wish: a picture in an address, or that it rests. */
+type LiveAnswer = Answer & ({ status: "superseded" } | ({ status: "resting" } & Waiting) | ({ status: "done"; picture: string } & Painted));
 
 interface ActAnswer extends Answer {
   count?: number;

@@ -132,6 +132,7 @@ type Parts = Record<
   | "select"
   | "status"
   | "strip"
+  | "switch"
   | "swap"
   | "templates"
   | "tiers"

@@ -120,6 +120,7 @@ let came = false;
 
 function told() {
   show();
+  window.dispatchEvent(new CustomEvent("atelier:form", { detail: values() }));
   clearTimeout(saving);
   if (!came) {
     came = true;

@@ -16,6 +16,7 @@ from ui.pages.paint.styles import add_styles
 from ui.pages.paint.widgets import (
     completion,
     forecast,
+    live_switch,
     picture_reader,
     picture_stage,
     prompt_templates,
@@ -43,6 +44,7 @@ class Widgets:
     paint: gr.Button
     cancel: gr.Button
     runs: gr.HTML
+    live: gr.HTML | None
     bar: gr.HTML
     examples: dict[str, gr.Button]
     reader: gr.HTML
@@ -69,7 +71,9 @@ def layout(service: GenerationService, history: History) -> Widgets:
                 paint = gr.Button("Paint", variant="primary", elem_id="paint")
                 cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
             with gr.Row(elem_id="how"):
-                seed, runs = seed_lock(), run_chooser()
+                seed = seed_lock()
+                live = None if service.worker.no_live else live_switch()
+                runs = run_chooser()
             cost = forecast()
         with gr.Column(elem_id="styles"):
             styles = add_styles(service, history)
@@ -86,4 +90,6 @@ def layout(service: GenerationService, history: History) -> Widgets:
         fields = {"prompt": prompt, "adapters": styles, **settings, **start, "seed": seed}
         with place:
             bar = form_of(service, fields)
-    return Widgets(fields, counter, cost, (templates, suggestions), stage, paint, cancel, runs, bar, examples, reader)
+    return Widgets(
+        fields, counter, cost, (templates, suggestions), stage, paint, cancel, runs, live, bar, examples, reader
+    )

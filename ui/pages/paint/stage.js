@@ -75,25 +75,39 @@ function begun(value) {
   if (value.preview) picture(all[value.image], value.preview, "Preview", false);
 }
 
+// In place of what is done with a finished picture.
+/** @param {PaintJob & { status: "live" }} value */
+function following(value) {
+  const [cell] = cells(1);
+  picture(cell, value.picture, value.prompt, true);
+  const place = part("acts");
+  if (place.dataset.key === "live") return;
+  place.dataset.key = "live";
+  place.replaceChildren(press("chip", "Keep this picture", () => trigger("keep")));
+  place.hidden = false;
+}
+
 /** @param {PaintJob} value @param {boolean} running */
 function draw(value, running) {
   // What was painted last is there until the next can be seen, and again where that one comes to nothing.
+  const live = value.status === "live" ? value : undefined;
   const last = value.status === "done" ? value : value.last;
-  atelier.seed = last?.seeds[0] ?? atelier.seed;
+  atelier.seed = (live ?? last)?.seeds[0] ?? atelier.seed;
   const visible = value.status === "painting" && (value.preview || value.finished?.length);
   const stale = running && last !== undefined && !visible;
   part("frame").classList.toggle("stale", stale);
   if (value.width && !stale) part("frame").style.setProperty("--aspect", `${value.width} / ${value.height}`);
-  if (value.status === "painting" && !stale) begun(value);
+  if (live) following(live);
+  else if (value.status === "painting" && !stale) begun(value);
   else if (last) finished(last);
   else if (!running) cells(0);
   part("lesson").hidden = running || element.querySelector(".cell") !== null;
-  const shown = running ? undefined : last;
+  const shown = running ? undefined : (live ?? last);
   // The words that were drawn, where there were variants.
   part("title").textContent = shown ? [...new Set(prompts(shown))].join(" · ") : "";
   part("facts").replaceChildren(...(shown ? facts(shown) : []));
-  const acted = last && (stale || !running || value.finished?.length) ? painted(last) : [];
-  showActs(part("acts"), acted, findAll(element, ".cell"), (words) => notify(part("wrong"), words));
+  const acted = last && !live && (stale || !running || value.finished?.length) ? painted(last) : [];
+  if (!live) showActs(part("acts"), acted, findAll(element, ".cell"), (words) => notify(part("wrong"), words));
   showStrip(part("strip"), value.others ?? []);
   if (value.status === "sent") bringIntoView();
 }
@@ -105,7 +119,7 @@ const which = (value) => (value.runs !== undefined ? `Run ${value.run ?? 1}${val
 const stopped = (value) =>
   `Stopped. ${value.finished?.length ? `${plural(value.finished.length, "finished picture")} kept.` : "Nothing was finished."}`;
 
-showJob({
+const showAll = showJob({
   kind: "atelier",
   notice: () => document.querySelector("#notice"),
   sentences: {
@@ -116,7 +130,16 @@ showJob({
       return again(value) + which(value) + (value.step ? `${step} ${value.step} of ${value.steps}` : "Mixing the colours …");
     },
     cancelled: stopped,
+    live: () => "Live: it follows what you change, and is not kept.",
   },
   share: (value) => (value.status === "painting" ? (value.image * value.steps + value.step) / (value.images * value.steps) : 0),
   draw,
+});
+
+window.addEventListener("atelier:live", (event) => {
+  const value = props.value ?? {};
+  if (atelier.runs(value)) return;
+  const last = value.status === "done" ? value : value.last;
+  props.value = { .../** @type {CustomEvent} */ (event).detail, last, others: value.others };
+  showAll();
 });

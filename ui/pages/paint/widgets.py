@@ -39,7 +39,8 @@ def picture_stage() -> gr.HTML:
 
     Value: what `serving.jobs.Desk.view` gives; a job in front has the details of an Update, with the picture files as
     `images` when it is done, and those of a batch that are done before as `finished`. Has events `reuse`: the visitor
-    wants the seed `seed` for the next pictures, and `cancel` and `sooner` for the job `asked`.
+    wants the seed `seed` for the next pictures, `cancel` and `sooner` for the job `asked`, and `keep` for a picture
+    that was painted live, with the `key` of its wish.
     """
     return widget("paint", "stage", {"status": "empty"}, ["job", "strip", "acts"])
 
@@ -60,6 +61,13 @@ def picture_mask() -> gr.HTML:
 def seed_lock() -> gr.HTML:
     """The seed beside the button: drawn for each picture, or locked. Value: -1, or the seed."""
     return widget("paint", "seed", -1, most=SEEDS)
+
+
+def live_switch() -> gr.HTML:
+    """The switch by which pictures follow what is set. Its event `ask` has a `number`, the `key` by which the newest
+    wish ends the older ones, and a `seed`; the property `answer` with the same number takes what came of it.
+    """
+    return widget("paint", "live", None, live={"answer": None}, most=SEEDS)
 
 
 def run_chooser() -> gr.HTML:

@@ -24,6 +24,7 @@ from ui.pages.common.watching import wire_job, wire_strip
 from ui.pages.common.widget import WHILE_EDITING
 from ui.pages.paint.form import add_form
 from ui.pages.paint.layout import Widgets, layout
+from ui.pages.paint.live import add_live
 from ui.pages.paint.start import as_asked
 from ui.web.files import shown_files
 
@@ -47,6 +48,8 @@ def add_paint_page(service: GenerationService, jobs: Jobs, history: History, tab
     add_counter(service, widgets)
     add_forecast(service, widgets)
     wire(widgets, service, jobs, history, tabs)
+    if widgets.live:
+        add_live(service, history, widgets.fields, widgets.live, widgets.stage)
     return widgets
 
 

@@ -1,0 +1,65 @@
+// @ts-check
+// While it is on, the picture follows what is set on the page. A newer wish ends the older one, at most three come a second.
+const [PAUSE, APART, REST] = [40, 334, 1000];
+const ABOUT = "Paint while you type and move, in few steps, always from the same seed. Nothing is kept until you say so.";
+const key = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+let on = false;
+let seed = 0;
+let number = 0;
+let sent = Number.NEGATIVE_INFINITY;
+/** @type {number | undefined} */
+let timer;
+/** @type {Record<string, any>} */
+let values = {};
+
+/** @param {string} words */
+function tell(words) {
+  // Said again it would be read out again.
+  if (part("say").textContent !== words) part("say").textContent = words;
+}
+
+/** @param {number} [least] */
+function wish(least = PAUSE) {
+  if (!on || timer !== undefined) return;
+  timer = setTimeout(ask, Math.max(least, sent + APART - performance.now()));
+}
+
+function ask() {
+  timer = undefined;
+  if (!on) return;
+  if (!values.prompt?.trim()) return tell("Write what you want to see.");
+  if (document.documentElement.dataset.atelier === "running") {
+    tell("Rests while your picture is painted.");
+    return wish(REST);
+  }
+  sent = performance.now();
+  number += 1;
+  trigger("ask", { number, key, seed });
+}
+
+watch("answer", () => {
+  /** @type {{ answer: LiveAnswer | null }} */
+  const { answer } = props;
+  if (!on || answer?.number !== number) return;
+  if (answer.error) return tell(answer.error);
+  if (answer.status === "resting") {
+    tell(`Rests while others paint, ${turn(answer.place)}.`);
+    return wish(REST);
+  }
+  if (answer.status !== "done") return;
+  tell("");
+  window.dispatchEvent(new CustomEvent("atelier:live", { detail: { ...answer, status: "live", key } }));
+});
+
+window.addEventListener("atelier:form", (event) => {
+  values = /** @type {CustomEvent<Record<string, any>>} */ (event).detail;
+  wish();
+});
+part("switch").title = ABOUT;
+part("switch").addEventListener("click", () => {
+  on = !on;
+  part("switch").setAttribute("aria-pressed", String(on));
+  seed = Math.floor(Math.random() * given.most);
+  tell("");
+  wish();
+});
