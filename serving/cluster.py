@@ -30,6 +30,8 @@ AFFINITY = "serving.workers.affinity.AffinityRouter"
 APP, LOCAL = "atelier", "local"
 # A replica answers when it is done with what it paints.
 ASK_SECONDS = 60.0
+# What a replica is taken to need to begin where this process has seen none begin.
+START_SECONDS = 60.0
 ROOT = Path(__file__).resolve().parents[1]
 log = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ def deployed(settings: Settings, profile: ModelProfile, router: str = AFFINITY) 
     # No proxies: nobody reaches a replica but through this process.
     serve.start(proxy_location="Disabled", logging_config=QUIET)
     least, made = settings.replicas_min, fingerprint(settings, profile)
-    began = time.monotonic()
+    start_seconds, began = START_SECONDS, time.monotonic()
     handle = found(made)
     if handle is None:
         deployment = serve.deployment(
@@ -113,7 +115,8 @@ def deployed(settings: Settings, profile: ModelProfile, router: str = AFFINITY) 
             handle = serve.run(bound, name=APP, route_prefix=None)
         except RuntimeError as error:
             raise ClusterError(f"No replica has begun: {error}") from error
-    return Cluster(handle, running(), time.monotonic() - began)
+        start_seconds = time.monotonic() - began
+    return Cluster(handle, running(), start_seconds)
 
 
 def found(made: str) -> Any:
@@ -131,7 +134,8 @@ def found(made: str) -> Any:
 def fingerprint(settings: Settings, profile: ModelProfile) -> str:
     """Of all that a replica is made of; of the same a front that begins anew makes use."""
     digest, limits = hashlib.sha256(), profile.limits
-    own = profile.name, profile.base, profile.vae, profile.variant, limits, settings.upscalers_dir, settings.threads
+    base = profile.name, profile.base, profile.vae, profile.variant, profile.revision
+    own = *base, limits, settings.upscalers_dir, settings.threads
     digest.update(repr((*own, needs(settings), settings.replicas_min, most(settings))).encode())
     for room in ("lora", "pipeline", "training", "serving"):
         for path in sorted((ROOT / room).rglob("*.py")):

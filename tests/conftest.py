@@ -7,6 +7,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 
 from pipeline.profiles import load, load_profile
 from tests import serving, tiny
@@ -35,6 +36,18 @@ def tiny_sdxl(tmp_path_factory):
 def tiny_sd15(tmp_path_factory):
     """Folder of a tiny random SD-1.5-format model."""
     return tiny.tiny_sd15(tmp_path_factory.mktemp("sd15"))
+
+
+@pytest.fixture(scope="module")
+def sdxl(tiny_sdxl):
+    """The pipeline of the tiny SDXL."""
+    return DiffusionPipeline.from_pretrained(tiny_sdxl)
+
+
+@pytest.fixture(scope="module")
+def sd15(tiny_sd15):
+    """The pipeline of the tiny SD 1.5."""
+    return DiffusionPipeline.from_pretrained(tiny_sd15)
 
 
 @pytest.fixture(scope="module", params=["tiny_sdxl", "tiny_sd15"])

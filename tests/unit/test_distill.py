@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import DDIMScheduler
 from PIL import Image
 
 from lora.adapter import FewSteps
@@ -29,16 +29,6 @@ FAST = dict(
     guidance_rescale=0.7,
 )  # fmt: skip
 ZERO_SNR = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-
-
-@pytest.fixture(scope="module")
-def sdxl(tiny_sdxl):
-    return DiffusionPipeline.from_pretrained(tiny_sdxl)
-
-
-@pytest.fixture(scope="module")
-def sd15(tiny_sd15):
-    return DiffusionPipeline.from_pretrained(tiny_sd15)
 
 
 def noise_of(pipe, monkeypatch, prediction: str) -> None:

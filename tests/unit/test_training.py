@@ -7,7 +7,7 @@ import logging
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from PIL import Image
 from safetensors import safe_open
 
@@ -27,16 +27,6 @@ EXAMPLES = [
     Example(Image.new("RGB", (64, 64), colour), captions=(name, f"red, {name}"))
     for colour, name in (("red", "apple"), ("navy", "cat"), ("gold", ""))
 ]
-
-
-@pytest.fixture(scope="module")
-def sdxl(tiny_sdxl):
-    return DiffusionPipeline.from_pretrained(tiny_sdxl)
-
-
-@pytest.fixture(scope="module")
-def sd15(tiny_sd15):
-    return DiffusionPipeline.from_pretrained(tiny_sd15)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import itertools
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline
 
 from lora.errors import InvalidRequest
 from pipeline.engine import Engine
@@ -28,11 +27,6 @@ from training import (
     train_slice,
 )
 from training.loop import Run
-
-
-@pytest.fixture(scope="module")
-def sdxl(tiny_sdxl):
-    return DiffusionPipeline.from_pretrained(tiny_sdxl)
 
 
 def sliced(components, config, state=None, seconds=0.0, examples=EXAMPLES, until=10**6):
