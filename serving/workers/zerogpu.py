@@ -23,10 +23,7 @@ class ZeroGpuWorker(LocalWorker):
     """
 
     # It is released when a call ends, and to ask for it anew takes longer than a few steps.
-    no_live = (
-        "a GPU is lent here for each picture anew, out of its visitor's quota; a copy of this Space on a GPU of "
-        "its own has it"
-    )
+    no_live = "a GPU is lent here for each picture anew"
 
     def __init__(self, engine: Engine):
         super().__init__(engine, gpu_generator(engine), gpu_export(engine), gpu_training(engine))

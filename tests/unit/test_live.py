@@ -13,6 +13,7 @@ from serving.generation import GenerationService
 from serving.live import LiveWishes, until
 from serving.queue import FairQueue
 from serving.workers.local import LocalWorker
+from serving.workers.zerogpu import ZeroGpuWorker
 from tests.unit.test_generation import Engine
 
 KEY, OTHER = "k" * 16, "other-live-key-16"
@@ -137,9 +138,10 @@ def test_a_key_is_one_or_refused(service, key):
         asyncio.run(said(service, "a", key))
 
 
-def test_where_nothing_can_be_live_it_says_why(service):
-    service.worker.no_live = "a GPU is lent here"
-    with pytest.raises(InvalidRequest, match=r"live_key is .*, but must be empty here: a GPU is lent here\."):
+def test_where_a_gpu_is_lent_for_each_picture_it_says_why_nothing_is_live(service):
+    assert not service.worker.no_live
+    service.worker = ZeroGpuWorker(Engine())
+    with pytest.raises(InvalidRequest, match=r"live_key is .*, but must be empty here: a GPU is lent here for each"):
         asyncio.run(said(service, "a"))
 
 

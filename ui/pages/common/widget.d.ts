@@ -32,6 +32,8 @@ declare const given: {
   most: number;
   least: number;
   most_bytes: number;
+  /** In words, why there is no such thing here, or "". */
+  why_not: string;
   burns_above: number;
   /** Whether styles are kept here. */
   keeps: boolean;
@@ -132,7 +134,6 @@ type Parts = Record<
   | "select"
   | "status"
   | "strip"
-  | "switch"
   | "swap"
   | "templates"
   | "tiers"
@@ -177,6 +178,7 @@ type Parts = Record<
   plot: SVGElement;
   search: HTMLInputElement;
   sheet: HTMLDialogElement;
+  switch: HTMLButtonElement;
   since: HTMLInputElement;
   slide: HTMLInputElement;
   under: HTMLImageElement;

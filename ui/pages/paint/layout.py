@@ -44,7 +44,7 @@ class Widgets:
     paint: gr.Button
     cancel: gr.Button
     runs: gr.HTML
-    live: gr.HTML | None
+    live: gr.HTML
     bar: gr.HTML
     examples: dict[str, gr.Button]
     reader: gr.HTML
@@ -72,7 +72,7 @@ def layout(service: GenerationService, history: History) -> Widgets:
                 cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
             with gr.Row(elem_id="how"):
                 seed = seed_lock()
-                live = None if service.worker.no_live else live_switch()
+                live = live_switch(service.worker.no_live)
                 runs = run_chooser()
             cost = forecast()
         with gr.Column(elem_id="styles"):

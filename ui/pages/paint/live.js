@@ -56,6 +56,8 @@ window.addEventListener("atelier:form", (event) => {
   wish();
 });
 part("switch").title = ABOUT;
+part("switch").disabled = Boolean(given.why_not);
+if (given.why_not) tell(`Not here: ${given.why_not}.`);
 part("switch").addEventListener("click", () => {
   on = !on;
   part("switch").setAttribute("aria-pressed", String(on));

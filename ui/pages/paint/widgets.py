@@ -63,11 +63,13 @@ def seed_lock() -> gr.HTML:
     return widget("paint", "seed", -1, most=SEEDS)
 
 
-def live_switch() -> gr.HTML:
-    """The switch by which pictures follow what is set. Its event `ask` has a `number`, the `key` by which the newest
-    wish ends the older ones, and a `seed`; the property `answer` with the same number takes what came of it.
+def live_switch(why_not: str = "") -> gr.HTML:
+    """The switch by which pictures follow what is set, off for good where it says `why_not`.
+
+    Its event `ask` has a `number`, the `key` by which the newest wish ends the older ones, and a `seed`; the property
+    `answer` with the same number takes what came of it.
     """
-    return widget("paint", "live", None, live={"answer": None}, most=SEEDS)
+    return widget("paint", "live", None, live={"answer": None}, most=SEEDS, why_not=why_not)
 
 
 def run_chooser() -> gr.HTML:

@@ -48,7 +48,7 @@ def add_paint_page(service: GenerationService, jobs: Jobs, history: History, tab
     add_counter(service, widgets)
     add_forecast(service, widgets)
     wire(widgets, service, jobs, history, tabs)
-    if widgets.live:
+    if not service.worker.no_live:
         add_live(service, history, widgets.fields, widgets.live, widgets.stage)
     return widgets
 
