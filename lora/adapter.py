@@ -65,6 +65,11 @@ class Adapter:
     tensor_hashes: tuple[str, ...] = ()
     few_steps: FewSteps | None = None
 
+    @property
+    def is_style(self) -> bool:
+        """Whether it is one to choose for its look: no word, and not what makes the model fast that it came with."""
+        return not self.embedding and not (self.source == "built-in" and self.few_steps)
+
     def public(self) -> dict:
         """What callers may know: everything but where the files are."""
         return {

@@ -20,6 +20,7 @@ from pipeline.request.tiers import fastest, few_step, tiers
 from pipeline.sampling.schedulers import PRESETS, prepare
 from tests.tiny import NOISE
 from training.distill import SCHEDULERS
+from ui.pages.compare.page import comparable
 
 LIMITS = {profile.name: profile.limits for profile in (EMBEDDED_PROFILE, SDXL_PROFILE)}
 KNOWN = {
@@ -185,3 +186,13 @@ def test_dmd2_paints_at_the_steps_that_it_was_trained_on():
     values = few_step(adapter("dmd2_sdxl_4step_lora")).values(LIMITS["sdxl"])
     _, times = prepare(values["scheduler"], SDXL_NOISE, values["steps"])
     assert times.tolist() == pytest.approx([999, 749, 499, 249], abs=1)
+
+
+@pytest.mark.parametrize(("source", "few", "embedding", "style"), [
+    ("built-in", None, False, True), ("built-in", FewSteps(4, ("TCD",)), False, False), ("built-in", None, True, False),
+    ("upload", FewSteps(4, ("TCD",)), False, True),
+])  # fmt: skip
+def test_what_the_model_is_fast_with_is_no_style_and_what_a_visitor_brings_is(source, few, embedding, style):
+    made = replace(adapter("x"), source=source, few_steps=few, embedding=embedding)
+    assert made.is_style is style
+    assert comparable([made]) == ([{"id": "x", "name": "x"}] if style else [])

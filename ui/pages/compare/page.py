@@ -26,8 +26,8 @@ FIRST = "Write above what is to be painted, to see what it takes."
 
 
 def comparable(styles: Sequence[Adapter]) -> list[dict]:
-    """Those that can stand on an axis; an embedding is a word of the prompt."""
-    return [{"id": style.id, "name": style.name} for style in styles if not style.embedding]
+    """Those that can stand on an axis."""
+    return [{"id": style.id, "name": style.name} for style in styles if style.is_style]
 
 
 def add_compare_page(
