@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 OTHERWISE = ("prompt", "adapters")
 # What is allowed depends on the model, which is not loaded to tell it.
 MODELS_OWN = {
-    "width": "pixels, a multiple of 8: 64 to 256 with embedded, 384 to 768 with laptop, 512 to 1536 with sdxl",
+    "width": "pixels, a multiple of 16 from 128 to 512 with embedded, of 8 from 384 to 768 with laptop, of 8 from 512 "
+    "to 1536 with sdxl",
     "height": "pixels, as width",
     "scheduler": "a sampler and its schedule, such as 'DPM++ 2M Karras'; any other word is answered with all there are",
     "clip_skip": "text layers left out: 0 to 2 with embedded, 0 to 10 with laptop, 0 to 10 with sdxl",
     **{
-        name: f"pixels of {side} that are painted beyond image at that end, a multiple of 8; of the rest there must be "
-        "64 with embedded, 384 with laptop, 512 with sdxl"
+        name: f"pixels of {side} that are painted beyond image at that end, multiples as of width; of the rest there "
+        "must be 128 with embedded, 384 with laptop, 512 with sdxl"
         for side, ends in OUTPAINTED.items()
         for name in ends
     },

@@ -60,8 +60,8 @@ EMBEDDED_PROFILE = ModelProfile(
     base=str(EMBEDDED),
     family=SDXL,
     limits=Limits(
-        **SDXL.sampling(ZERO_SNR), scheduler="Euler", width=128, height=128, size_min=64, size_max=256,
-        hires_size_max=512, steps=25, guidance_scale=3.0, guidance_rescale=0.7, clip_skip_max=2,
+        **SDXL.sampling(ZERO_SNR), scheduler="Euler", width=256, height=256, size_min=128, size_max=512,
+        size_step=16, hires_size_max=1024, steps=25, guidance_scale=3.0, guidance_rescale=0.7, clip_skip_max=2,
     ),
     examples=("a red apple", "penguin", "a rocket", "sunflower", "smiling face with sunglasses",
               "a penguin and a red apple"),

@@ -8,13 +8,15 @@ Run the stages in this order; each resumes from its last checkpoint in the work 
     python -m assets.recipe.base          denoiser and text, on frozen latents        8 hours
     python -m assets.recipe.padding       two nouns side by side, for the denoiser    30 minutes
     python -m assets.recipe.base --pairs 0.7    once more, to learn to read them      2 hours
+    python -m assets.recipe.data --size 256     the same icons, larger                3 minutes
+    python -m assets.recipe.decoder train       256 px from the same latents          80 minutes
+    python -m assets.recipe.decoder export --to FOLDER    the model with that, for assets/model
     python -m assets.recipe.adapters      the styles, by training                5 minutes a style
     python -m assets.recipe.judge         a classifier of real icons                  1 hour
     python -m assets.recipe.evaluate      the table of the model card                 20 minutes
     python -m assets.recipe.few           what is learnt from few pictures            2 hours
     python -m assets.recipe.turbo train      few steps without guidance                1 hour
     python -m assets.recipe.turbo measure    what that comes to                        30 minutes
-    python -m assets.recipe.decoder train    256 px from the same latents              up to 4 hours; not shipped
     python -m assets.recipe.contact       concepts x styles on one sheet              2 minutes
 
 The times are those of a processor that multiplies bfloat16 (AVX-512 BF16, AMX). On others all runs in float32, which

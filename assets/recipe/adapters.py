@@ -1,6 +1,7 @@
 """Train the style adapters by `training`, on the 60 % of concepts that are not held out.
 
     python -m assets.recipe.adapters [--only ink] [--steps 1500]
+    python -m assets.recipe.adapters --previews   # only these anew, where the base has changed
 
 Writes `assets/adapters/ID.safetensors` and a preview `ID.png`, painted by diffusers with the file as it was written.
 Goes on from a checkpoint in the work folder; the same command again gives the same bytes. `adapters/ID.csv` and
@@ -13,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
+from PIL import Image
 from tqdm import tqdm
 
 from assets.recipe.captions import caption
 from assets.recipe.common import ADAPTERS, MODEL, PRECISION, ROOT, quick
 from assets.recipe.data import concepts, held_out, read
 from assets.recipe.styles import STYLES, Style, alike, fitted, image, on_white
+from pipeline.sampling.decode import encode_png
 from training import Components, Example, TrainedAdapter, TrainingConfig, train
 from training.dataset import captions_of
 from training.export import save_curve
@@ -68,6 +71,16 @@ def paint(pipe: StableDiffusionXLPipeline, prompts: list[str], seed: int = 0):
     return pipe(prompts, num_inference_steps=30, guidance_scale=3.0, guidance_rescale=0.7, generator=rng).images
 
 
+def preview(pipe: StableDiffusionXLPipeline, path: Path) -> None:
+    """Paint what the style's card shows, with the file as it was written; marked, and in few colours: half as large."""
+    pipe.load_lora_weights(path.parent, weight_name=path.name)
+    (picture,) = paint(pipe, [PREVIEW])
+    # White stays white, which the means of the usual method do not.
+    palette = picture.quantize(256, Image.Quantize.MAXCOVERAGE)
+    path.with_suffix(".png").write_bytes(encode_png(picture.quantize(palette=palette)))
+    pipe.unload_lora_weights()
+
+
 def make(pipe: StableDiffusionXLPipeline, trigger: str, args: argparse.Namespace) -> None:
     """Train, write and preview one style."""
     checkpoint = args.work / "adapters" / f"{trigger}.checkpoint.pt"
@@ -82,9 +95,7 @@ def make(pipe: StableDiffusionXLPipeline, trigger: str, args: argparse.Namespace
     path = args.output / f"{trigger}.safetensors"
     event.save(path)
     save_curve(event.losses, args.work / "adapters" / trigger)
-    pipe.load_lora_weights(args.output, weight_name=path.name)
-    paint(pipe, [PREVIEW])[0].save(path.with_suffix(".png"))
-    pipe.unload_lora_weights()
+    preview(pipe, path)
     size = path.stat().st_size / 1e6
     print(
         f"{trigger}: {event.parameters:,} numbers, {event.share:.2%} of the base, {size:.2f} MB, {event.seconds:.0f} s"
@@ -98,13 +109,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ADAPTERS)
     parser.add_argument("--only", choices=STYLES, action="append", help="this style; may be given again")
     parser.add_argument("--steps", type=int, help="instead of the style's own")
+    parser.add_argument("--previews", action="store_true", help="only paint the previews of those that are there")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     pipe = StableDiffusionXLPipeline.from_pretrained(args.base, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
+    chosen = args.only or STYLES
+    if args.previews:
+        for path in sorted(args.output.glob("*.safetensors")):
+            if path.stem in chosen:
+                preview(pipe, path)
+        return
     quick(pipe.unet)
-    for trigger in args.only or STYLES:
+    for trigger in chosen:
         make(pipe, trigger, args)
 
 

@@ -7,13 +7,15 @@ denoiser needs no scaling. `--decoder-only` freezes the encoder: the decoder can
 without invalidating what was trained on the latents.
 """
 
+import sys
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from PIL import Image
 
-from assets.recipe.common import MODEL, Average, Clock, arguments, load, mixed, save
+from assets.recipe.common import Average, Clock, arguments, load, mixed, save
 from assets.recipe.data import SETS, SIZE, over, read
 
 CROP, BATCH, PEAK = 64, 8, 2e-3
@@ -123,13 +125,22 @@ def contact_sheet(work, count: int = 50) -> float:
 
 
 def trained(work) -> AutoencoderTiny | None:
-    """The autoencoder with its averaged weights, or the shipped one, for evaluation; None where there is neither."""
+    """The autoencoder with its averaged weights, or what `decoder` keeps of it, for evaluation; None where there is
+    neither. The shipped one is that of `decoder`, which begins with this one.
+    """
     if (state := load(work / "autoencoder.pt")) is None:
-        shipped = MODEL / "vae"
-        return AutoencoderTiny.from_pretrained(shipped, dtype=torch.float32).eval() if shipped.exists() else None
+        kept = work / "decoder256" / "teacher"
+        return AutoencoderTiny.from_pretrained(kept, dtype=torch.float32).eval() if kept.exists() else None
     model = AutoencoderTiny(**CONFIG)
     model.load_state_dict(state["average"])
     return model.eval()
+
+
+def needed(work) -> AutoencoderTiny:
+    """The same; without one the command ends in a sentence."""
+    if (model := trained(work)) is None:
+        sys.exit("The work folder has no autoencoder of 128 px; run python -m assets.recipe.autoencoder first.")
+    return model
 
 
 def main() -> None:

@@ -101,7 +101,7 @@ class Learner(nn.Module):
 @torch.no_grad()
 def encode_pictures(work, pictures: np.ndarray) -> torch.Tensor:
     """Pictures N x 128 x 128 x 3 (uint8) -> latents N x 8 x 16 x 16, unscaled."""
-    vae = autoencoder.trained(work)
+    vae = autoencoder.needed(work)
     batches = torch.from_numpy(pictures).permute(0, 3, 1, 2).split(64)
     return torch.cat([vae.encoder(b / 127.5 - 1) for b in batches])
 
@@ -351,7 +351,7 @@ def errors(model: Learner, data: dict, icons: list[Icon], alphas: torch.Tensor, 
 def assemble(work, weights: dict) -> StableDiffusionXLPipeline:
     """All stages as one diffusers pipeline in float32."""
     model = Learner(work, weights).eval()
-    vae = autoencoder.trained(work)
+    vae = autoencoder.needed(work)
     vae.register_to_config(scaling_factor=corpus(work)["scaling"])
     scheduler = EulerDiscreteScheduler(**NOISE)
     return StableDiffusionXLPipeline(

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from assets.recipe.adapters import paint
 from assets.recipe.common import ADAPTERS, MODEL, ROOT
-from assets.recipe.data import SIZE, held_out, slug
+from assets.recipe.data import held_out, slug
 from assets.recipe.styles import STYLES
 
 LABEL = 14
@@ -36,15 +36,15 @@ def rows(pipe: StableDiffusionXLPipeline, prompts: list[str], adapters: list[Pat
 
 def sheet(labelled: list[tuple[str, list[Image.Image]]], heads: list[str]) -> Image.Image:
     """All rows under their heads, labels to the left."""
-    left = 6 * max(len(label) for label, _ in labelled) + 8
-    out = Image.new("RGB", (left + SIZE * len(heads), LABEL + SIZE * len(labelled)), "white")
+    left, side = 6 * max(len(label) for label, _ in labelled) + 8, labelled[0][1][0].width
+    out = Image.new("RGB", (left + side * len(heads), LABEL + side * len(labelled)), "white")
     draw = ImageDraw.Draw(out)
     for x, head in enumerate(heads):
-        draw.text((left + x * SIZE + 4, 1), head, fill="black")
+        draw.text((left + x * side + 4, 1), head, fill="black")
     for y, (label, pictures) in enumerate(labelled):
-        draw.text((4, LABEL + y * SIZE + SIZE // 2 - 6), label, fill="black")
+        draw.text((4, LABEL + y * side + side // 2 - 6), label, fill="black")
         for x, picture in enumerate(pictures):
-            out.paste(picture, (left + x * SIZE, LABEL + y * SIZE))
+            out.paste(picture, (left + x * side, LABEL + y * side))
     return out
 
 

@@ -27,13 +27,14 @@ from PIL import Image
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from assets.recipe import judge
+from assets.recipe import autoencoder, judge
 from assets.recipe.autoencoder import NOISE, background, gradients, reconstruction_loss
 from assets.recipe.base import COLOURS, SAMPLES, TIME_IDS
-from assets.recipe.common import MODEL, Average, Clock, arguments, load, mixed, save
+from assets.recipe.common import ADAPTERS, MODEL, Average, Clock, arguments, load, mixed, save
 from assets.recipe.data import GROUPS, over, read
 from assets.recipe.doubling import convert, doubled
 from assets.recipe.evaluate import GUIDANCE, RESCALE, pipeline
+from assets.recipe.styles import STYLES, grey
 
 FOLDER, SIZE, SCALE, STEPS = "decoder256", 256, 16, 25
 WIDTH, BLOCKS = 48, (4, 4, 3, 2)
@@ -45,6 +46,8 @@ SHARE, RISE = 0.25, 600
 # The encoder begins all but right: it learns at each so manieth step, from so many pictures.
 ENCODER_EVERY, ENCODED = 8, 2
 SETS_OF_BASE = 0.3
+# Share of pictures in a few inks instead of their colours, as some styles are.
+INKED = 0.25
 Pictures = list[tuple[np.ndarray, np.ndarray]]
 
 
@@ -68,8 +71,19 @@ def compose(pictures: Pictures, rng: np.random.Generator, count: int) -> torch.T
     for chosen in rng.choice(len(pictures), count, p=[SETS_OF_BASE] + [others] * (len(pictures) - 1)):
         images, numbers = pictures[chosen]
         whole = over(images[rng.choice(numbers)], background(rng, SIZE))
+        whole = inked(whole, rng) if rng.random() < INKED else whole
         batch.append(whole[:, ::-1] if rng.random() < 0.5 else whole)
     return to_input(np.stack(batch))
+
+
+def inked(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The picture in two to four random inks, from dark to light: mixed as it is shaded, or one beside the other."""
+    inks = np.stack(sorted(rng.integers(0, 256, (rng.integers(2, 5), 3)).astype(np.float32), key=np.sum))
+    places = grey(picture)[..., 0] / 255 * (len(inks) - 1)
+    if rng.random() < 0.5:
+        places = places.round()
+    steps = np.arange(len(inks))
+    return np.stack([np.interp(places, steps, inks[:, colour]) for colour in range(3)], -1).astype(np.float32)
 
 
 def to_input(pictures: np.ndarray) -> torch.Tensor:
@@ -224,9 +238,9 @@ def train(args: argparse.Namespace) -> None:
 
 
 def teacher(work: Path) -> AutoencoderTiny:
-    """The autoencoder whose latents the denoiser paints, kept: the model may get the new one meanwhile."""
+    """The autoencoder of 128 px whose latents the denoiser paints, kept, since the model gets this one in its place."""
     if not (kept := work / FOLDER / "teacher").exists():
-        AutoencoderTiny.from_pretrained(MODEL / "vae").save_pretrained(kept)
+        autoencoder.needed(work).save_pretrained(kept)
     return AutoencoderTiny.from_pretrained(kept, torch_dtype=torch.float32).eval().requires_grad_(False)
 
 
@@ -257,25 +271,35 @@ def prompts(work: Path, count: int) -> list[str]:
 
 
 @torch.no_grad()
-def paint(texts: list[str], seed: int) -> torch.Tensor:
-    """What the base paints, number i from seed + i, as the autoencoder has it: N x 8 x 16 x 16."""
+def paint(texts: list[str], seed: int, style: str = "") -> torch.Tensor:
+    """What the base paints, with a style on or without, number i from seed + i, as the autoencoder has it:
+    N x 8 x 16 x 16.
+    """
     pipe = pipeline()
+    if style:
+        pipe.load_lora_weights(ADAPTERS, weight_name=f"{style}.safetensors")
     rng = [torch.Generator().manual_seed(seed + i) for i in range(len(texts))]
     with mixed():
         out = pipe(texts, num_inference_steps=STEPS, guidance_scale=GUIDANCE, guidance_rescale=RESCALE, generator=rng,
                    output_type="latent")  # fmt: skip
+    if style:
+        pipe.unload_lora_weights()
     return out.images.float() / pipe.vae.config.scaling_factor
 
 
 def painted(work: Path, count: int) -> torch.Tensor:
-    """Latents that the base paints of `prompts`, at least `count`; those painted before are kept in `painted`."""
+    """Latents that the base paints of `prompts`, at least `count`, and a batch with each of the shipped styles; those
+    painted before are kept in `painted`.
+    """
     parts, texts = [], prompts(work, count)
-    for start in range(0, count, AT_ONCE):
-        path = work / FOLDER / "painted" / f"{start}.pt"
+    styles = sorted(path.stem for path in ADAPTERS.glob("*.safetensors") if path.stem in STYLES)
+    wanted = [("", start) for start in range(0, count, AT_ONCE)]
+    for style, start in (*wanted, *((style, i * AT_ONCE) for i, style in enumerate(styles))):
+        path = work / FOLDER / "painted" / f"{style}{start}.pt"
         if (kept := load(path)) is None:
-            kept = {"latents": paint(texts[start : start + AT_ONCE], start)}
+            kept = {"latents": paint(texts[start : start + AT_ONCE], start, style)}
             save(path, kept)
-            print(f"painted {start + len(kept['latents'])} of {count}", flush=True)
+            print(f"painted {style} {start + len(kept['latents'])} of {count}", flush=True)
         parts.append(kept["latents"])
     return torch.cat(parts)
 

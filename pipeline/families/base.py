@@ -125,6 +125,9 @@ class Family(ABC):
             pipe.vae.float()
         for name in (self.denoiser, "vae", *(encoder for _, encoder in self.encoders)):
             getattr(pipe, name).to(device).eval()
+        if isinstance(pipe.vae, diffusers.AutoencoderTiny) and device.type == "cpu":
+            # Its convolutions take half the time so; a value in 25,000 comes out one level off.
+            pipe.vae.to(memory_format=torch.channels_last)
         return self.parts(pipe)
 
     def parts(self, pipe: Any) -> Components:

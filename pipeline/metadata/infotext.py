@@ -22,8 +22,9 @@ from pipeline.request.request import FIELDS
 from pipeline.text.variants import adapter_tags
 
 MAX_INFOTEXT = 100_000
-# Of what this app writes. In the first form, which had no number, "Clip skip" was one more than ours on any model.
-VERSION, FORM = "LoRA Atelier", 2
+# Of what this app writes. In the first form, which had no number, "Clip skip" was one more than ours on any model; in
+# the first two the embedded model had eight pixels a latent, now it has sixteen.
+VERSION, FORM = "LoRA Atelier", 3
 NEGATIVE = "Negative prompt: "
 # What A1111 users know stands where they look for it; fields that are ours alone come after.
 ORDER = (
@@ -80,14 +81,20 @@ def parse(text: str, table: Sequence[Field] = FIELDS, text_layer: int = 1) -> di
         raise TooLong("parameters", f"{len(text)} characters long", f"text of at most {MAX_INFOTEXT} characters")
     read = readers.read(text) or _a1111(text, table)
     if "clip_skip" in read:
-        first_form = read["other"].get("Version") == VERSION
-        read["clip_skip"] = max(0, read["clip_skip"] - (1 if first_form else text_layer))
+        first = form(read["other"].get("Version")) == 1
+        read["clip_skip"] = max(0, read["clip_skip"] - (1 if first else text_layer))
     return read
 
 
 def is_ours(version: object) -> bool:
     """Whether this app wrote the text with this "Version"."""
-    return isinstance(version, str) and re.fullmatch(rf"{VERSION}( \d{{1,3}})?", version) is not None
+    return form(version) > 0
+
+
+def form(version: object) -> int:
+    """The form of a text of this app with this "Version", 1 and up; 0 of any other's."""
+    found = re.fullmatch(rf"{VERSION}(?: (\d{{1,3}}))?", version) if isinstance(version, str) else None
+    return int(found[1] or 1) if found else 0
 
 
 def _written(details: Mapping, index: int, table: Sequence[Field]) -> dict[str, object]:

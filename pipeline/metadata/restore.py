@@ -18,6 +18,7 @@ UNSAID = {
     "metadata_scheme", "version", "Civitai resources", "Civitai metadata", "Created Date", "Raw prompt",
     "Raw negative prompt", *infotext.OTHERWISE,
 }  # fmt: skip
+EMBEDDED = "embedded"
 # Tags of A1111 that are left in a prompt: adapters in a form that is not known, or of a kind that there is not here.
 _TAG = re.compile(r"(?<!\\)<(?:lora|lyco|hypernet):[^<>]{1,120}>")
 
@@ -38,6 +39,9 @@ def restore(text: str, limits: Limits, adapters: Sequence[Adapter], model: str) 
     read = infotext.parse(text, text_layer=limits.text_layer)
     other: dict = read.pop("other")
     notes: list[str] = read.pop("notes", [])
+    if model == EMBEDDED == other.get("Model") and 0 < infotext.form(other.get("Version")) < 3:
+        # Of the same latents it makes twice as many pixels a side now.
+        read |= {side: 2 * read[side] for side in ("width", "height") if isinstance(read.get(side), int)}
     read["adapters"] = uses.here(read.get("adapters", []), other, adapters, notes)
     uses.words(other, adapters, notes)
     around = _painted_over(read)

@@ -41,13 +41,15 @@ class Previewer:
     each is regressed on its latents. Any VAE gets a preview that way, without a table of numbers.
     """
 
-    GRID, PATCH = 12, 6
+    # Patches a side; latents of a patch's side, and of one that is decoded to more than 48 pixels.
+    GRID, PATCH, LEAST = 12, 6, 3
 
     @torch.no_grad()
     def __init__(self, components: Components):
         rng = torch.Generator().manual_seed(0)
         colours = torch.randn(1, components.latent_channels, self.GRID, self.GRID, generator=rng)
-        patches = colours.repeat_interleave(self.PATCH, 2).repeat_interleave(self.PATCH, 3)
+        side = self.PATCH if self.PATCH * components.vae_scale_factor <= 48 else self.LEAST
+        patches = colours.repeat_interleave(side, 2).repeat_interleave(side, 3)
         pixels = components.family.to_pixels(components, patches).float().cpu() / 2 + 0.5
         means = torch.nn.functional.adaptive_avg_pool2d(pixels.clamp(0, 1), self.GRID)[0].flatten(1).T
         inputs = torch.cat([colours[0].flatten(1).T, torch.ones(self.GRID**2, 1)], 1)

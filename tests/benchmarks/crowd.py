@@ -77,7 +77,7 @@ async def _clients(url: str, steps: int, count: int) -> None:
 
 
 async def _one(client: httpx.AsyncClient, steps: int, seed: int) -> None:
-    values = [PROMPT, "", [], 128, 128, steps, 5, "Euler", seed]
+    values = [PROMPT, "", [], 256, 256, steps, 5, "Euler", seed]
     event = (await client.post("generate", json={"data": values})).json()["event_id"]
     last = ""
     async with client.stream("GET", f"generate/{event}") as stream:
@@ -90,7 +90,7 @@ def _alone(engine: Engine, steps: int, count: int) -> tuple[float, float]:
     """The same of a loop over the engine, with the previews that the crowd gets."""
     before, start = time.process_time(), time.perf_counter()
     for seed in range(count):
-        values = {"prompt": PROMPT, "width": 128, "height": 128, "steps": steps, "guidance_scale": 5,
+        values = {"prompt": PROMPT, "width": 256, "height": 256, "steps": steps, "guidance_scale": 5,
                   "scheduler": "Euler", "seed": seed}  # fmt: skip
         *_, generation = engine.generate(GenerationRequest.create(values, engine.limits, None))
         assert generation.images

@@ -25,7 +25,7 @@ from PIL import Image
 from tests.tiny import tiny_sd15
 
 ROOT = Path(__file__).resolve().parents[2]
-INK, GLOSS = {"id": "ink", "weight": 0.8}, {"id": "gloss", "weight": 0.5}
+INK, NEON = {"id": "ink", "weight": 0.8}, {"id": "neon", "weight": 0.5}
 LONG = "a red apple, " * 40
 
 
@@ -35,15 +35,15 @@ def requests(picture: Path) -> list[dict]:
     few = {"steps": 8}
     return [
         {}, {"seed": 2}, {"prompt": "a penguin and a red apple"}, {"negative_prompt": "green"}, {"num_images": 2},
-        {"width": 192, "height": 64}, {"guidance_scale": 1.0}, {"guidance_scale": 7.5, "guidance_rescale": 0.3},
+        {"width": 384, "height": 128}, {"guidance_scale": 1.0}, {"guidance_scale": 7.5, "guidance_rescale": 0.3},
         {"guidance_start": 0.2, "guidance_end": 0.8}, {"clip_skip": 1}, {"prompt": LONG},
         {"prompt": "a (red:1.3) [apple] BREAK on a table"}, {"prompt": "a [cat|dog]"}, {"prompt": "a [cat:dog:0.5]"},
         {"prompt": "a cat AND a dog :0.6"}, {"prompt": "a {red|blue|green} apple"},
         {"prompt": "a rocket <lora:ink:0.6>"},
-        {"adapters": [INK]}, {"adapters": [INK, GLOSS]}, {"adapters": [INK | {"text_weight": 0.2}]},
+        {"adapters": [INK]}, {"adapters": [INK, NEON]}, {"adapters": [INK | {"text_weight": 0.2}]},
         {"adapters": [INK | {"blocks": {"down": 0.3, "up": 1}}]}, {"adapters": [INK | {"start": 0.3, "end": 0.7}]},
-        {"adapters": [INK, GLOSS | {"weight": 1}], "normalize_adapters": True}, {"adapters": [INK | {"weight": -1}]},
-        start | {"strength": 0.5}, start | {"strength": 1.0, "adapters": [GLOSS]},
+        {"adapters": [INK, NEON | {"weight": 1}], "normalize_adapters": True}, {"adapters": [INK | {"weight": -1}]},
+        start | {"strength": 0.5}, start | {"strength": 1.0, "adapters": [NEON]},
         {"hires_scale": 1.5, "hires_steps": 10}, {"hires_scale": 2, "hires_upscaler": "latent", **few},
         {"scheduler": "DPM++ 2M", **few}, {"scheduler": "DPM++ 2M SDE", **few},
         {"scheduler": "DDIM", "eta": 0.5, **few}, {"scheduler": "TCD", "eta": 0.3, **few},
@@ -92,7 +92,7 @@ def main() -> None:
     """Print a line for each request."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        gradient = Image.linear_gradient("L").resize((128, 128))
+        gradient = Image.linear_gradient("L").resize((256, 256))
         Image.merge("RGB", (gradient, gradient.rotate(90), gradient.rotate(180))).save(folder / "start.png")
         for asked, settings in ((requests(folder / "start.png"), {"PROFILE": "embedded"}),
                                 (others(), {"BASE_MODEL": tiny_sd15(folder / "sd15")})):  # fmt: skip

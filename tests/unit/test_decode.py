@@ -17,7 +17,7 @@ class LinearVAE(torch.nn.Module):
 
     def __init__(self, **says):
         super().__init__()
-        self.config = SimpleNamespace(scaling_factor=0.5, latent_channels=4, **says)
+        self.config = SimpleNamespace(scaling_factor=0.5, latent_channels=4, block_out_channels=(4,) * 4, **says)
         self.colours = torch.nn.Conv2d(4, 3, 1, bias=False)
         with torch.no_grad():
             self.colours.weight.normal_(0, 0.03, generator=torch.Generator().manual_seed(0))

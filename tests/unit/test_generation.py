@@ -121,8 +121,8 @@ def test_q1_every_field_refuses_what_it_is_not(field, value):
 @pytest.mark.parametrize(
     ("field", "value", "allowed"),
     [
-        *(("width", value, "multiple of 8 from 64 to 256") for value in (33, 0, -8, 1e6)),
-        *(("height", value, "multiple of 8 from 64 to 256") for value in (33, 0, -8, 1e6)),
+        *(("width", value, "multiple of 16 from 128 to 512") for value in (33, 0, -8, 1e6)),
+        *(("height", value, "multiple of 16 from 128 to 512") for value in (33, 0, -8, 1e6)),
         *(("steps", value, "from 1 to 150") for value in (-1, 0, 1001, 2.5)),
         *(("seed", value, "from -1 to 4294967295") for value in (2**64, 2**32, -2)),
         *(("guidance_scale", value, "from 0 to 30") for value in (math.nan, 1e30, -0.1)),
@@ -131,7 +131,7 @@ def test_q1_every_field_refuses_what_it_is_not(field, value):
         *(("hires_scale", value, "from 1 to 4") for value in (0, 4.1, math.nan)),
         ("hires_steps", 151, "from 0 to 150"),
         ("mask_blur", 65, "from 0 to 64"),
-        ("outpaint_left", 264, "multiple of 8 from 0 to 256"),
+        ("outpaint_left", 528, "multiple of 16 from 0 to 512"),
         ("variation_seed", 2**32, "from -1 to 4294967295"),
         *((share, value, "from 0 to 1") for share in SHARES for value in (-0.1, 2)),
     ],

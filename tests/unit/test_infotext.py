@@ -34,7 +34,7 @@ def test_it_reads_as_a1111_writes():
         "a red apple <lora:ink:0.8>\nNegative prompt: blurry\n"
         "Steps: 25, Sampler: DPM++ 2M, Schedule type: SGM Uniform, CFG scale: 3, Seed: 7, Size: 128x64, "
         "Model: embedded, Clip skip: 2, Denoising strength: 0.4, Hires upscale: 1.5, Hires steps: 10, "
-        'Hires upscaler: Lanczos, Lora hashes: "ink: abababababab", Version: LoRA Atelier 2'
+        'Hires upscaler: Lanczos, Lora hashes: "ink: abababababab", Version: LoRA Atelier 3'
     )
 
 
@@ -222,4 +222,4 @@ def test_an_independent_reader_finds_everything(painted, tmp_path):
     (sampler,) = info.samplers
     assert sampler.name == "DPM++ 2M" and {model.name for model in info.models} == {"custom"}
     assert sampler.parameters == {"scheduler": "Karras", "cfg_scale": "5.5", "seed": "3", "steps": "2"}
-    assert info.metadata == {"Size": "64x64", "Version": "LoRA Atelier 2"}
+    assert info.metadata == {"Size": "64x64", "Version": "LoRA Atelier 3"}

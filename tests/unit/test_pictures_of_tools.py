@@ -149,7 +149,7 @@ def test_clip_skip_is_counted_as_the_others_do(layer, ours, theirs):
                "guidance_scale": 3.0, "clip_skip": ours, "scheduler": "Euler", "seeds": [7], "strength": None,
                "hires": None, "profile": "p", "variation_seeds": [], "version": 3}  # fmt: skip
     text = infotext.write(details | {"text_layer": layer})
-    assert f"Clip skip: {theirs}, " in text and text.endswith("Version: LoRA Atelier 2")
+    assert f"Clip skip: {theirs}, " in text and text.endswith("Version: LoRA Atelier 3")
     assert infotext.parse(text, text_layer=layer)["clip_skip"] == ours
     # A record from before it said of which layer it counts, and a picture that was written then.
     older = infotext.write(details)

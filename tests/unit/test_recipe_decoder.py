@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny, StableDiffusionXLPipeline
 
 from assets.recipe import data, decoder
-from assets.recipe.common import Clock, save
+from assets.recipe.common import Clock
 from assets.recipe.doubling import convert, doubled, forget_sizes
 
 PIPELINE = dict(num_inference_steps=2, guidance_scale=2.0, output_type="pt")
@@ -75,7 +75,7 @@ def test_diffusers_paints_a_converted_model_at_twice_the_side_as_it_lies(tiny_sd
 
 
 @pytest.fixture
-def work(tmp_path):
+def work(tmp_path, monkeypatch):
     """Two sets of random icons at 256 px, a small teacher, and what the base has painted."""
     rng, names = np.random.default_rng(0), [f"thing-{i}" for i in range(60)]
     index = [{"name": name, "label": name, "tags": [], "group": 3} for name in names]
@@ -86,7 +86,7 @@ def work(tmp_path):
         coarse = rng.integers(0, 256, (60, 8, 8, 4), dtype=np.uint8)
         np.save(folder / f"{name}.npy", coarse.repeat(32, 1).repeat(32, 2))
     small().save_pretrained(tmp_path / decoder.FOLDER / "teacher")
-    save(tmp_path / decoder.FOLDER / "painted" / "0.pt", {"latents": torch.randn(16, 8, 16, 16)})
+    monkeypatch.setattr(decoder, "paint", lambda texts, seed, style="": torch.randn(16, 8, 16, 16))
     return tmp_path
 
 
@@ -164,3 +164,11 @@ def test_the_table_tells_the_shipped_one_from_this_one(work, capsys):
     decoder.measure(Namespace(work=work), count=3)
     out = capsys.readouterr().out
     assert "shipped, Lanczos" in out and "this, own latents" in out and "takes 0." in out
+
+
+def test_a_picture_in_inks_keeps_its_shades_in_order():
+    ramp = np.broadcast_to(np.linspace(0, 255, 64, dtype=np.float32)[:, None, None], (64, 4, 3))
+    for seed in range(20):
+        out = decoder.inked(ramp, np.random.default_rng(seed))
+        assert out.shape == ramp.shape and out.dtype == np.float32 and out.min() >= 0 and out.max() <= 255
+        assert len(np.unique(out.reshape(-1, 3), axis=0)) >= 2 and (np.diff(out.sum(-1)[:, 0]) >= -1e-3).all()

@@ -30,10 +30,11 @@ INK = Adapter(
 )
 MADE = {
     "prompt": "a red apple, (big:1.2)", "prompts": ["a red apple, (big:1.2)"], "negative_prompt": "blurry",
-    "negative_prompts": ["blurry"], "adapters": [], "width": 128, "height": 64, "steps": 12, "guidance_scale": 4.5,
+    "negative_prompts": ["blurry"], "adapters": [], "width": 256, "height": 128, "steps": 12, "guidance_scale": 4.5,
     "guidance_rescale": 0.3, "guidance_start": 0.1, "guidance_end": 0.9, "eta": 0.2, "clip_skip": 1, "strength": None,
-    "hires": {"scale": 1.5, "width": 192, "height": 96, "steps": 8, "strength": 0.4, "upscaler": "latent"},
+    "hires": {"scale": 1.5, "width": 384, "height": 192, "steps": 8, "strength": 0.4, "upscaler": "latent"},
     "scheduler": "DPM++ 2M", "seed": 7, "seeds": [7], "profile": "embedded",
+    "text_layer": 2,
 }  # fmt: skip
 USE = {
     "id": "ink",
@@ -84,8 +85,20 @@ def test_everything_of_our_own_picture_is_restored():
     assert values["adapters"] == [{"id": "ink", "weight": 0.8, "text_weight": 0.5, "blocks": {"up": 0.5}, "start": 0.1}]
 
 
+@pytest.mark.parametrize(("version", "model", "size"), [
+    ("LoRA Atelier 3", "embedded", (128, 256)), ("LoRA Atelier 2", "embedded", (256, 512)),
+    ("LoRA Atelier", "embedded", (256, 512)), ("LoRA Atelier 2", "custom", (128, 256)),
+    ("f2.0", "embedded", (128, 256)),
+])  # fmt: skip
+def test_a_picture_of_the_embedded_model_from_before_has_the_same_latents_at_twice_the_side(version, model, size):
+    values, _ = restored(f"a cat\nSteps: 5, Sampler: Euler, Size: 128x256, Model: {model}, Version: {version}")
+    assert (values["width"], values["height"]) == size
+    nothing, _ = restored("a cat\nSteps: 5, Sampler: Euler, Model: embedded, Version: LoRA Atelier 2")
+    assert (nothing["width"], nothing["height"]) == (256, 256)
+
+
 def test_what_a_picture_does_not_say_is_the_usual():
-    values, _ = restored("a red apple\nSteps: 5, Sampler: Euler, Seed: 3, Size: 128x128")
+    values, _ = restored("a red apple\nSteps: 5, Sampler: Euler, Seed: 3, Size: 256x256")
     # Only A1111 writes so, and its noise is a GPU's where it says nothing of it.
     said = {"prompt": "a red apple", "steps": 5, "scheduler": "Euler", "seed": 3, "rng": "nv"}
     assert values == unsaid(LIMITS) | said
@@ -128,12 +141,12 @@ def test_an_adapter_that_was_uploaded_is_missing_and_found_by_its_content_when_i
     ("line", "says"),
     [
         ("Steps: 900, Sampler: Euler, Seed: 1", "steps is 900, but must be a whole number from 1 to 150"),
-        ("Steps: 9, Sampler: Euler, Size: 4096x128", "size 4096 x 128 is not one of this model's; 256 x 64 is the"),
+        ("Steps: 9, Sampler: Euler, Size: 4096x128", "size 4096 x 128 is not one of this model's; 512 x 128 is the"),
         (
             "Steps: 9, Sampler: Euler, Seed: 99999999999",
             "99999999999 is larger than 32 bits; 1215752191 draws the same",
         ),
-        ("Steps: 9, Sampler: Euler, Hires upscale: 4, Size: 256x256", "hires_scale is 4"),
+        ("Steps: 9, Sampler: Euler, Hires upscale: 4, Size: 512x512", "hires_scale is 4"),
         ("Steps: 9, Sampler: Euler, CFG scale: 99", "guidance_scale is 99"),
         ("Steps: 9, Sampler: Euler, Denoising strength: 0.4", "painted over another picture"),
         ('Steps: 9, Sampler: Euler, Adapters: "[{\\"id\\": \\"ink\\", \\"weight\\": 9}]"', "adapters[0].weight is 9"),

@@ -1,12 +1,14 @@
 // @ts-check
-// While it is on, the picture follows what is set on the page. A newer wish ends the older one, at most three come a second.
-const [PAUSE, APART, REST] = [40, 334, 1000];
+// While it is on, the picture follows what is set on the page. At most three wishes come a second, and a newer one ends the
+// older one; but that has a while, for whoever types on would never see a picture else.
+const [PAUSE, APART, PATIENCE, REST] = [20, 334, 1000, 1000];
 const ABOUT = "Paint while you type and move, in few steps, always from the same seed. Nothing is kept until you say so.";
 const key = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 let on = false;
 let seed = 0;
 let number = 0;
 let sent = Number.NEGATIVE_INFINITY;
+let running = false;
 /** @type {number | undefined} */
 let timer;
 /** @type {Record<string, any>} */
@@ -21,7 +23,7 @@ function tell(words) {
 /** @param {number} [least] */
 function wish(least = PAUSE) {
   if (!on || timer !== undefined) return;
-  timer = setTimeout(ask, Math.max(least, sent + APART - performance.now()));
+  timer = setTimeout(ask, Math.max(least, sent + (running ? PATIENCE : APART) - performance.now()));
 }
 
 function ask() {
@@ -33,6 +35,7 @@ function ask() {
     return wish(REST);
   }
   sent = performance.now();
+  running = true;
   number += 1;
   trigger("ask", { number, key, seed });
 }
@@ -40,7 +43,14 @@ function ask() {
 watch("answer", () => {
   /** @type {{ answer: LiveAnswer | null }} */
   const { answer } = props;
-  if (!on || answer?.number !== number) return;
+  if (answer?.number !== number) return;
+  running = false;
+  if (timer !== undefined) {
+    clearTimeout(timer);
+    timer = undefined;
+    wish();
+  }
+  if (!on) return;
   if (answer.error) return tell(answer.error);
   if (answer.status === "resting") {
     tell(`Rests while others paint, ${turn(answer.place)}.`);
