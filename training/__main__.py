@@ -103,7 +103,8 @@ def _events(args: argparse.Namespace, config: TrainingConfig) -> Iterator[Record
         raise InvalidRequest(place, None, "a text file" if args.distill else "a folder with pictures")
     prompts = read_prompts(args.prompts) if args.distill else []
     examples = [] if args.distill else read_folder(args.images, config.trigger, config.captions, args.before)
-    pipe = DiffusionPipeline.from_pretrained(args.base).to(args.device)
+    # All of it: text encoders would come as the file has them.
+    pipe = DiffusionPipeline.from_pretrained(args.base, dtype=torch.float32).to(args.device)
     pipe.set_progress_bar_config(disable=True)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     components, checkpoint = Components.of(pipe), args.output.with_suffix(".checkpoint.pt")

@@ -125,7 +125,8 @@ class Family(ABC):
             pipe.vae.float()
         for name in (self.denoiser, "vae", *(encoder for _, encoder in self.encoders)):
             getattr(pipe, name).to(device).eval()
-        if isinstance(pipe.vae, diffusers.AutoencoderTiny) and device.type == "cpu":
+        tiny = isinstance(pipe.vae, diffusers.AutoencoderTiny)
+        if tiny and device.type == "cpu":
             # Its convolutions take half the time so; a value in 25,000 comes out one level off.
             pipe.vae.to(memory_format=torch.channels_last)
         return self.parts(pipe)

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from safetensors import safe_open
 
@@ -453,6 +453,17 @@ def test_command_line(tiny_sdxl, tmp_path, capsys):
     names = {"red.safetensors", "red.loss.csv", "red.loss.png", "red.2.png"}
     assert {f.name for f in output.parent.iterdir()} == names
     assert "of the base" in capsys.readouterr().out
+
+
+def test_a_base_in_half_precision_is_sampled_as_well(tiny_sdxl, tmp_path):
+    half, images = tmp_path / "half", tmp_path / "images"
+    DiffusionPipeline.from_pretrained(tiny_sdxl).to(torch.float16).save_pretrained(half)
+    images.mkdir()
+    EXAMPLES[0].picture.save(images / "a.png")
+    places = ["--base", str(half), "--images", str(images), "--output", str(tmp_path / "red.safetensors")]
+    options = ["--trigger", "red", "--steps", "1", "--rank", "2", "--sample-every", "1", "--no-captions"]
+    run(parser().parse_args([*places, *options, "--resolution", "32", "--device", "cpu"]))
+    assert (tmp_path / "red.1.png").exists()
 
 
 def test_snr_weights():
