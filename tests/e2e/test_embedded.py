@@ -74,7 +74,8 @@ def test_same_seed_same_file_other_prompt_other_picture(client, quick_apple):
 
 def test_every_style_visibly_changes_the_picture_and_at_zero_does_not(client, quick_apple):
     base = pixels(quick_apple)
-    styles = client.predict(api_name="/adapters")
+    # What it is fast with is no style.
+    styles = [each for each in client.predict(api_name="/adapters") if not each["few_steps"]]
     assert len(styles) >= 2 and all(style["triggers"] and style["licence"] != "unknown" for style in styles)
     for style in styles:
         styled = pixels(paint(client, adapters=[{"id": style["id"], "weight": 1}], steps=12))

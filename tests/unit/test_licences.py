@@ -50,7 +50,7 @@ def test_all_that_is_shipped_is_told():
     table = [*shipped(ROOT / "assets")]
     names = [name for name, _, _ in table]
     assert "assets/model" in names and "twemoji (drawings)" in names
-    assert len([name for name in names if name.startswith("assets/adapters/")]) == 8 and refused(table) == []
+    assert len([name for name in names if name.startswith("assets/adapters/")]) == 6 and refused(table) == []
 
 
 def test_everything_installed_may_be_passed_on(capsys):

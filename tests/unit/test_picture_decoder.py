@@ -172,19 +172,19 @@ def test_nothing_is_opened_in_the_app_itself(monkeypatch):
     image = file(Image.new("RGB", (8, 8)), "WEBP")
 
     def paint(request):
-        assert (request.image.width, request.image.height) == (72, 64)
+        assert (request.image.width, request.image.height) == (144, 128)
         raise RuntimeError
 
     with sentence("Something went wrong"):
-        run(service(paint), GOOD | {"image": image, "width": 72, "height": 64})
+        run(service(paint), GOOD | {"image": image, "width": 144, "height": 128})
 
     def extend(request):
-        assert (request.image.width, request.image.mode, request.mask.width, request.mask.mode) == (72, "RGB", 72, "L")
+        assert (request.image.width, request.image.mode, request.mask.width, request.mask.mode) == (144, "RGB", 144, "L")
         raise RuntimeError
 
     with sentence("Something went wrong"):
         mask = file(Image.new("RGB", (8, 8), "white"))
-        run(service(extend), GOOD | {"image": image, "mask": mask, "width": 96, "outpaint_left": 24})
+        run(service(extend), GOOD | {"image": image, "mask": mask, "width": 192, "outpaint_left": 48})
     with sentence("mask is all black, but must be white"):
         run(service(unreachable), GOOD | {"image": image, "mask": file(Image.new("L", (8, 8)))})
     with sentence("mask is b'GIF8', but must be a PNG"):

@@ -42,7 +42,7 @@ def test_a_request_is_one_line_of_numbers(lines):
     run(service(paint), GOOD | {"steps": 3, "prompt": "a secret"})
     (line,) = lines()
     assert line["request"] == "generate" and line["from"] == "api" and line["outcome"] == "done"
-    assert (line["width"], line["height"], line["steps"], line["images"], line["adapters"]) == (128, 128, 3, 1, [])
+    assert (line["width"], line["height"], line["steps"], line["images"], line["adapters"]) == (256, 256, 3, 1, [])
     assert line["waited"] >= 0 and line["painted"] >= 0 and len(line["id"]) == 8 and line["time"].endswith("+00:00")
     assert "secret" not in str(line) and "someone" not in str(line) and len(line["session"]) == 8
 

@@ -36,13 +36,17 @@ def add_live(
     async def painted(asked: Mapping, values: Mapping, session: str | None) -> dict:
         """What came of a wish: resting, superseded, or done with the picture."""
         raw = await uploaded_pictures(as_asked(few_steps(service, values, asked.get("seed"), session)), uploads)
+        rested = False
         async with aclosing(service.live(raw, asked.get("key"), session, page=True)) as updates:
             async for update in updates:
-                # The page asks again: no call of it is open for as long as others have jobs.
                 if update.images:
                     return {**update.details, "images": [], "picture": await in_address(update.images[0])}
                 if update.details["status"] == "resting":
-                    return update.details
+                    # The page asks again: no call of it is open for as long as others have jobs. Behind another live
+                    # picture it is worth a moment.
+                    if rested or service.queue.waiting:
+                        return update.details
+                    rested = True
         return {"status": "superseded"}
 
     async def follow(event: gr.EventData, request: gr.Request, *values: object) -> gr.HTML:
