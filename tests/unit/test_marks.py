@@ -115,7 +115,7 @@ def test_what_is_no_packet_says_nothing(xmp):
 def test_xmp_that_is_deep_takes_no_time():
     start = time.process_time()
     assert read_marks(file("JPEG", b"<a>" * 9000 + b"</a>" * 9000)) == UNMARKED
-    assert time.process_time() - start < 0.5
+    assert time.process_time() - start < 2
 
 
 def test_words_are_cut_and_cannot_change_the_packet():
