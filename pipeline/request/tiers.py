@@ -103,10 +103,10 @@ def _offers(adapters: Iterable[Adapter], base: str, most_bytes: float) -> Iterat
             yield tier, None, offer
 
 
-def fastest(limits: Limits, adapters: Iterable[Adapter]) -> dict | None:
-    """Of the `tiers` the one of the fewest steps whose adapter is there and that needs no guidance, if there is one;
+def fastest(known: Iterable[dict]) -> dict | None:
+    """Of some `tiers` the one of the fewest steps whose adapter is there and that needs no guidance, if there is one;
     of equals one of an adapter that belongs to the model."""
-    there = [tier for tier in tiers(limits, adapters) if tier["adapter"] and tier["values"]["guidance_scale"] <= 1]
+    there = [tier for tier in known if tier["adapter"] and tier["values"]["guidance_scale"] <= 1]
     # The built-in one is the first of them.
     return min(there, key=lambda tier: tier["values"]["steps"], default=None)
 

@@ -103,12 +103,12 @@ def test_one_that_belongs_to_the_model_is_its_way_to_paint_fast():
 def test_the_fastest_has_its_adapter_and_no_guidance():
     limits, built_in = LIMITS["sdxl"], adapter("turbo", source="built-in", few_steps=SAID)
     brought, guided = adapter("mine", few_steps=SAID), adapter("one", few_steps=FewSteps(1, ("TCD",), 2.0))
-    assert fastest(limits, []) is fastest(limits, [adapter("ink"), guided]) is None
-    assert fastest(limits, [guided, brought, built_in])["name"] == "Fast"
+    assert fastest(tiers(limits, [])) is fastest(tiers(limits, [adapter("ink"), guided])) is None
+    assert fastest(tiers(limits, [guided, brought, built_in]))["name"] == "Fast"
     quicker = adapter("two", few_steps=replace(SAID, steps=2))
-    assert fastest(limits, [built_in, quicker])["adapter"]["id"] == "two"
+    assert fastest(tiers(limits, [built_in, quicker]))["adapter"]["id"] == "two"
     lightning = adapter("x", sha256=OFFERS[1].sha256)
-    assert fastest(limits, [lightning]) in tiers(limits, [lightning], SDXL_PROFILE.base)
+    assert fastest(tiers(limits, [lightning])) in tiers(limits, [lightning], SDXL_PROFILE.base)
 
 
 def test_what_distillation_writes_is_read():

@@ -3,7 +3,7 @@
 // older one; but that has a while, for whoever types on would never see a picture else.
 const [PAUSE, APART, PATIENCE, REST] = [20, 334, 1000, 1000];
 const ABOUT = "Paint while you type and move, in few steps, always from the same seed. Nothing is kept until you say so.";
-const key = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const key = atelier.keys("live").desk;
 let on = false;
 let seed = 0;
 let number = 0;

@@ -79,10 +79,11 @@ def few_steps(service: GenerationService, values: Mapping, seed: object, session
 
     A seed of their own stays, else it is `seed`. Raises UnknownAdapter where nothing here paints in few steps.
     """
-    tier = fastest(service.facts.limits, service.library.all(session))
+    tiers = service.tiers(session)
+    tier = fastest(tiers)
     if tier is None:
         raise UnknownAdapter(NO_FEW_STEPS)
-    needed = {each["adapter"]["id"] for each in service.tiers(session) if each["adapter"]}
+    needed = {each["adapter"]["id"] for each in tiers if each["adapter"]}
     uses = values.get("adapters")
     others = [use for use in uses if isinstance(use, dict) and use.get("id") not in needed] if uses else []
     own = values.get("seed")
